@@ -1,0 +1,144 @@
+# `make` lists what there is. Everything that is built stays below target/.
+
+ABI := 0
+VERSION := $(shell sed -n '/^\[package\]/,/^\[/s/^version = "\(.*\)"/\1/p' Cargo.toml)
+
+TARGET_DIR := $(abspath $(or $(CARGO_TARGET_DIR),target))
+RELEASE := $(TARGET_DIR)/release
+ASAN := $(TARGET_DIR)/asan
+TOOLS := $(TARGET_DIR)/tools
+HOST = $(shell rustc -vV | sed -n 's/^host: //p')
+
+PREFIX ?= /usr/local
+LIBDIR ?= $(PREFIX)/lib
+INCLUDEDIR ?= $(PREFIX)/include
+DESTDIR ?=
+INSTALL ?= install
+CC ?= cc
+CFLAGS ?= -O2 -g
+TRANSPORT ?= tcp
+
+VALGRIND := valgrind --quiet --error-exitcode=99 --fair-sched=yes --leak-check=full --errors-for-leak-kinds=definite
+
+# What the static library needs besides (rustc --print native-static-libs).
+STATIC_LIBS := -lgcc_s -lutil -lrt -lpthread -lm -ldl -lc
+
+C_FILES = $(wildcard examples/c/*.[ch] tests/c/*.[ch])
+PYTHON_FILES = $(wildcard examples/*.py)
+WARNINGS := -std=c99 -Wall -Wextra -Wpedantic -Wshadow
+
+# Nothing that is run from here leaves the machine.
+export P2PMOUNT_NETWORK := local
+
+.DEFAULT_GOAL := help
+.PHONY: help lib demo test check check-rust check-header check-symbols check-c check-python install uninstall header asan \
+        valgrind bench fmt tools clean
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@echo
+	@echo "  make demo TRANSPORT=quic     the same over QUIC"
+	@echo "  make install PREFIX=/usr/local DESTDIR=     also LIBDIR=, INCLUDEDIR="
+
+lib: ## the release library, shared and static, in target/release
+	cargo rustc --release --locked --lib --crate-type cdylib,staticlib
+	@ln -sf libp2pmount.so $(RELEASE)/libp2pmount.so.$(ABI)
+
+demo: lib ## two nodes, one tunnel, one web server, checked byte for byte
+	@mkdir -p $(TARGET_DIR)/demo
+	@for name in expose forward; do \
+	    $(CC) $(WARNINGS) $(CFLAGS) -Iinclude examples/c/$$name.c examples/c/common.c examples/c/table.c \
+	        -o $(TARGET_DIR)/demo/$$name -L$(RELEASE) -lp2pmount -Wl,-rpath,$(RELEASE) || exit 1; \
+	done
+	python3 examples/demo.py $(TARGET_DIR)/demo/expose $(TARGET_DIR)/demo/forward $(TRANSPORT)
+
+test: ## every test: unit, end to end, C programs, installation
+	cargo test --locked --features fault-injection
+
+check: check-rust check-header check-symbols check-c check-python ## formatting, lints, header, exported symbols, manual
+	@echo "check: all right"
+
+check-rust:
+	cargo fmt --check
+	cargo clippy --locked --all-targets -- -D warnings
+	cargo clippy --locked --all-targets --features fault-injection -- -D warnings
+	@if grep -rnE --include='*.rs' '(^|[^`[:alnum:]_])unsafe( *\{|\(| +(fn|impl|extern|trait) )' src | grep -v '^src/capi/' | grep -vE '^[^:]+:[0-9]+: *//'; \
+	then echo "unsafe outside src/capi"; exit 1; fi
+
+check-header:
+	cargo test --locked --test header
+
+# The committed list, the functions of the header (tests/header.rs) and what the library exports are the same.
+check-symbols: lib
+	@nm -D --defined-only $(RELEASE)/libp2pmount.so | awk '{ print $$3 }' | LC_ALL=C sort | diff abi/symbols.txt - || \
+	    { echo "left: abi/symbols.txt, right: what the library exports"; exit 1; }
+	@readelf -d $(RELEASE)/libp2pmount.so | grep -q 'SONAME.*\[libp2pmount.so.$(ABI)\]' || { echo "wrong soname"; exit 1; }
+	@readelf -d $(RELEASE)/libp2pmount.so | grep -q 'FLAGS_1.*NODELETE' || { echo "the library can be unloaded"; exit 1; }
+	@if ar t $(RELEASE)/libp2pmount.a | grep -q '^tokio-'; then echo "no link-time optimisation: the crates lie side by side"; exit 1; fi
+	@if nm -D $(RELEASE)/libp2pmount.so | grep -q ' __asan_'; then echo "AddressSanitizer is in the release library"; exit 1; fi
+
+check-c: tools
+	@scripts/tools.sh run clang-format --dry-run -Werror $(C_FILES)
+	@for file in $(filter examples/%.c,$(C_FILES)); do $(CC) $(WARNINGS) -Werror -fsyntax-only -Iinclude $$file || exit 1; done
+
+check-python: tools
+	@scripts/tools.sh run ruff check $(PYTHON_FILES)
+	@scripts/tools.sh run ruff format --check $(PYTHON_FILES)
+	@scripts/tools.sh run mypy --strict --cache-dir $(TOOLS)/mypy $(PYTHON_FILES)
+
+install: lib ## the library, header, pkg-config and CMake files, below DESTDIR and PREFIX
+	$(INSTALL) -d $(DESTDIR)$(LIBDIR)/pkgconfig $(DESTDIR)$(LIBDIR)/cmake/p2pmount $(DESTDIR)$(INCLUDEDIR)
+	$(INSTALL) -m 755 $(RELEASE)/libp2pmount.so $(DESTDIR)$(LIBDIR)/libp2pmount.so.$(VERSION)
+	ln -sf libp2pmount.so.$(VERSION) $(DESTDIR)$(LIBDIR)/libp2pmount.so.$(ABI)
+	ln -sf libp2pmount.so.$(ABI) $(DESTDIR)$(LIBDIR)/libp2pmount.so
+	$(INSTALL) -m 644 $(RELEASE)/libp2pmount.a $(DESTDIR)$(LIBDIR)/libp2pmount.a
+	$(INSTALL) -m 644 include/p2pmount.h $(DESTDIR)$(INCLUDEDIR)/p2pmount.h
+	@set -e; fill() { \
+	    sed -e 's|@PREFIX@|$(PREFIX)|g' -e 's|@LIBDIR@|$(LIBDIR)|g' -e 's|@INCLUDEDIR@|$(INCLUDEDIR)|g' \
+	        -e 's|@VERSION@|$(VERSION)|g' -e 's|@ABI@|$(ABI)|g' -e 's|@STATIC_LIBS@|$(STATIC_LIBS)|g' \
+	        -e 's|@STATIC_LIST@|$(subst -l,,$(subst $() -l,;,$(STATIC_LIBS)))|g' "$$1" > "$$2"; chmod 644 "$$2"; }; \
+	fill p2pmount.pc.in $(DESTDIR)$(LIBDIR)/pkgconfig/p2pmount.pc; \
+	fill cmake/p2pmountConfig.cmake.in $(DESTDIR)$(LIBDIR)/cmake/p2pmount/p2pmountConfig.cmake; \
+	fill cmake/p2pmountConfigVersion.cmake.in $(DESTDIR)$(LIBDIR)/cmake/p2pmount/p2pmountConfigVersion.cmake
+
+uninstall: ## removes what install put there
+	rm -f $(DESTDIR)$(LIBDIR)/libp2pmount.so $(DESTDIR)$(LIBDIR)/libp2pmount.so.$(ABI) \
+	    $(DESTDIR)$(LIBDIR)/libp2pmount.so.$(VERSION) $(DESTDIR)$(LIBDIR)/libp2pmount.a \
+	    $(DESTDIR)$(INCLUDEDIR)/p2pmount.h $(DESTDIR)$(LIBDIR)/pkgconfig/p2pmount.pc
+	rm -rf $(DESTDIR)$(LIBDIR)/cmake/p2pmount
+
+header: ## writes include/p2pmount.h, abi/symbols.txt and the tables of docs/ anew
+	UPDATE_HEADER=1 cargo test --locked --test header
+
+# gcc's runtime serves the library, too: the programs are compiled with -fsanitize=address and bring it along.
+asan: ## the C tests under AddressSanitizer and LeakSanitizer
+	RUSTC_BOOTSTRAP=1 RUSTFLAGS="-Zsanitizer=address -Cforce-frame-pointers=yes" \
+	    cargo rustc --locked --lib --crate-type cdylib --features fault-injection --target $(HOST) --target-dir $(ASAN)
+	@ln -sf libp2pmount.so $(ASAN)/$(HOST)/debug/libp2pmount.so.$(ABI)
+	@nm -D --undefined-only $(ASAN)/$(HOST)/debug/libp2pmount.so | grep -q ' __asan_' || \
+	    { echo "AddressSanitizer is not in the library"; exit 1; }
+	P2PMOUNT_TEST_LIBRARY=$(ASAN)/$(HOST)/debug/libp2pmount.so \
+	    P2PMOUNT_TEST_CFLAGS="-g -fsanitize=address -fno-omit-frame-pointer" \
+	    ASAN_OPTIONS=detect_leaks=1:detect_stack_use_after_return=1:abort_on_error=0 \
+	    cargo test --locked --features fault-injection --test capi
+
+valgrind: ## the C tests under valgrind
+	cargo rustc --locked --lib --crate-type cdylib --features fault-injection
+	@ln -sf libp2pmount.so $(TARGET_DIR)/debug/libp2pmount.so.$(ABI)
+	P2PMOUNT_TEST_LIBRARY=$(TARGET_DIR)/debug/libp2pmount.so P2PMOUNT_TEST_CFLAGS=-g P2PMOUNT_TEST_WRAPPER="$(VALGRIND)" \
+	    cargo test --locked --features fault-injection --test capi
+
+bench: ## the benchmarks
+	cargo bench --locked
+
+fmt: tools ## formats Rust, C and Python
+	cargo fmt
+	@scripts/tools.sh run clang-format -i $(C_FILES)
+	@scripts/tools.sh run ruff format $(PYTHON_FILES)
+
+# clang-format, ruff and mypy in the versions of scripts/tools.txt, installed below target/ if they are missing.
+tools:
+	@scripts/tools.sh install
+
+clean: ## removes target/
+	cargo clean

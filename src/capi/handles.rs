@@ -1,0 +1,231 @@
+//! Handles are numbers that are never given out twice; this table says what they mean. A stale one is an error, never a
+//! dangling pointer.
+
+use std::{collections::HashMap, sync::Arc};
+
+use parking_lot::{Condvar, Mutex, RwLock};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    error::{Error, Result, Status},
+    events::Queue,
+    mounts::{HANDLE_KIND_BITS, MOUNT_HANDLE_KIND, Mount},
+    node::Node,
+    options::Options,
+    process::{self, PerProcess},
+    rows::Row,
+};
+
+/// What a handle stands for. The kind is in its low bits.
+#[derive(Clone)]
+pub enum Object {
+    Node(Arc<Node>),
+    Mount(Arc<Node>, Arc<Mount>),
+    Options(Arc<Mutex<Options>>),
+    Snapshot(Arc<Vec<Row>>),
+    Queue(std::sync::Weak<Node>, Arc<Queue>),
+    Event(Arc<Vec<Row>>),
+    Operation(CancellationToken),
+}
+
+impl Object {
+    fn kind(&self) -> (u64, &'static str) {
+        match self {
+            Object::Node(_) => (1, "node"),
+            Object::Mount(..) => (MOUNT_HANDLE_KIND, "mount"),
+            Object::Options(_) => (3, "options"),
+            Object::Snapshot(_) => (4, "snapshot"),
+            Object::Queue(..) => (5, "queue"),
+            Object::Event(_) => (6, "event"),
+            Object::Operation(_) => (7, "operation"),
+        }
+    }
+}
+
+/// Names by the low bits of a handle.
+const KINDS: [&str; 8] = ["thing", "node", "mount", "options", "snapshot", "queue", "event", "operation"];
+
+struct Entry {
+    object: Object,
+    /// The node that takes this handle along when it is closed; 0 for none.
+    parent: u64,
+    closing: Option<Arc<Closing>>,
+}
+
+/// Lets whoever closes the same thing at the same time wait for the first.
+#[derive(Default)]
+struct Closing {
+    done: Mutex<bool>,
+    finished: Condvar,
+}
+
+static TABLE: PerProcess<RwLock<HashMap<u64, Entry>>> = PerProcess::new();
+
+fn table() -> &'static RwLock<HashMap<u64, Entry>> {
+    TABLE.get_or_init(RwLock::default)
+}
+
+/// Handles that are open.
+pub fn count() -> usize {
+    table().read().len()
+}
+
+/// Gives out a handle for `object`.
+pub fn add(object: Object, parent: u64) -> u64 {
+    let id = match &object {
+        Object::Node(node) => node.id(),
+        Object::Mount(_, mount) => mount.id(),
+        _ => process::next_id(),
+    };
+    let handle = id << HANDLE_KIND_BITS | object.kind().0;
+    table().write().insert(handle, Entry { object, parent, closing: None });
+    handle
+}
+
+/// The object behind `handle`, of whatever kind.
+pub fn find(handle: u64, name: &str) -> Result<Object> {
+    check_process(handle, name)?;
+    let table = table().read();
+    table.get(&handle).map(|entry| entry.object.clone()).ok_or_else(|| bad(handle, name, "thing"))
+}
+
+/// Handles that a fork brought along are told by their number alone: no lock, which may be held for ever, is touched.
+fn check_process(handle: u64, name: &str) -> Result<()> {
+    if handle != 0 && process::is_inherited(handle >> HANDLE_KIND_BITS) {
+        return Err(Error::new(
+            Status::Forked,
+            format!("{name} {handle} belongs to the process that this one was forked from; open a new node here"),
+        ));
+    }
+    Ok(())
+}
+
+fn bad(handle: u64, name: &str, wanted: &str) -> Error {
+    let kind = KINDS[(handle & ((1 << HANDLE_KIND_BITS) - 1)) as usize];
+    let sentence = match handle {
+        0 => format!("{name} is 0, which is no {wanted}"),
+        _ if kind != wanted && wanted != "thing" => format!("{name} is {handle}, which is not a handle of a {wanted}"),
+        _ => format!("{name} {handle} is closed, or never was a handle"),
+    };
+    Error::new(Status::BadHandle, sentence)
+}
+
+macro_rules! getter {
+    ($(#[$doc:meta])* $name:ident, $label:literal, $pattern:pat => $value:expr, $type:ty) => {
+        $(#[$doc])*
+        pub fn $name(handle: u64) -> Result<$type> {
+            match find(handle, $label) {
+                Ok($pattern) => Ok($value),
+                Ok(_) => Err(bad(handle, $label, $label)),
+                Err(error) if error.status == Status::BadHandle => Err(bad(handle, $label, $label)),
+                Err(error) => Err(error),
+            }
+        }
+    };
+}
+
+getter!(node, "node", Object::Node(node) => node, Arc<Node>);
+getter!(mount, "mount", Object::Mount(node, mount) => (node, mount), (Arc<Node>, Arc<Mount>));
+getter!(queue, "queue", Object::Queue(_, queue) => queue, Arc<Queue>);
+getter!(operation, "operation", Object::Operation(cancel) => cancel, CancellationToken);
+
+/// The options behind a handle; 0 is all defaults.
+pub fn options(handle: u64) -> Result<Options> {
+    if handle == 0 {
+        return Ok(Options::new());
+    }
+    Ok(options_object(handle)?.lock().clone())
+}
+
+getter!(
+    /// The options that a setter changes.
+    options_object, "options", Object::Options(options) => options, Arc<Mutex<Options>>
+);
+
+/// The rows behind a snapshot or event.
+pub fn rows(handle: u64) -> Result<Arc<Vec<Row>>> {
+    match find(handle, "rows") {
+        Ok(Object::Snapshot(rows) | Object::Event(rows)) => Ok(rows),
+        Ok(_) => Err(Error::new(
+            Status::BadHandle,
+            format!("rows is {handle}, which is not a handle of a snapshot or event"),
+        )),
+        Err(error) => Err(error),
+    }
+}
+
+/// Closes or frees `handle`, which must be of the kind numbered `kind`: runs `end` on its object, then forgets it and its
+/// children. A second close that comes meanwhile waits and succeeds. 0 is nothing to do.
+pub fn close(handle: u64, kind: u64, end: impl FnOnce(Object) -> Result<()>) -> Result<()> {
+    if handle == 0 {
+        return Ok(());
+    }
+    match claim(handle, kind)? {
+        Claim::First(object, forget) => {
+            let result = end(object);
+            drop(forget);
+            result
+        }
+        Claim::Later(closing) => {
+            let mut done = closing.done.lock();
+            while !*done {
+                closing.finished.wait(&mut done);
+            }
+            Ok(())
+        }
+    }
+}
+
+/// Begins a close that ends when the result is dropped; `Status::Closed` if it has begun already.
+pub fn begin_close(handle: u64, kind: u64) -> Result<Forget> {
+    match claim(handle, kind)? {
+        Claim::First(_, forget) => Ok(forget),
+        Claim::Later(_) => Err(Error::closed(format_args!("the {}", KINDS[kind as usize]))),
+    }
+}
+
+/// Who closes a handle: the first, or somebody who comes while the first is at it.
+enum Claim {
+    First(Object, Forget),
+    Later(Arc<Closing>),
+}
+
+fn claim(handle: u64, kind: u64) -> Result<Claim> {
+    let name = KINDS[kind as usize];
+    check_process(handle, name)?;
+    let mut table = table().write();
+    let entry = table.get_mut(&handle).filter(|entry| entry.object.kind().0 == kind);
+    let entry = entry.ok_or_else(|| bad(handle, name, name))?;
+    if let Some(closing) = &entry.closing {
+        return Ok(Claim::Later(closing.clone()));
+    }
+    entry.closing = Some(Arc::default());
+    Ok(Claim::First(entry.object.clone(), Forget(handle)))
+}
+
+/// Forgets a handle even if its ending panicked, and wakes who waits for that.
+pub struct Forget(u64);
+
+impl Drop for Forget {
+    fn drop(&mut self) {
+        let mut table = table().write();
+        let entry = table.remove(&self.0);
+        table.retain(|_, other| other.parent != self.0);
+        drop(table);
+        if let Some(closing) = entry.and_then(|entry| entry.closing) {
+            *closing.done.lock() = true;
+            closing.finished.notify_all();
+        }
+    }
+}
+
+/// Forgets handles whose objects have ended by other means.
+pub fn forget(handles: impl IntoIterator<Item = u64>) {
+    let mut table = table().write();
+    for handle in handles {
+        // One that is being closed is forgotten by who closes it.
+        if table.get(&handle).is_some_and(|entry| entry.closing.is_none()) {
+            table.remove(&handle);
+        }
+    }
+}

@@ -1,0 +1,85 @@
+//! Calls that go on in the background, and the blocking calls, which are the same with a wait.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    guard::guard,
+    handles::{self, Object},
+    settings,
+    types::{p2p_error, p2p_operation, p2p_status},
+};
+use crate::{
+    error::{Error, Result, Status},
+    events::kind,
+    node::Node,
+    rows::Row,
+};
+
+/// Runs `future` on the library's threads and waits for it.
+pub fn wait<T: Send + 'static>(future: impl Future<Output = Result<T>> + Send + 'static) -> Result<T> {
+    let runtime = settings::runtime()?;
+    let task = runtime.spawn(future);
+    runtime.block_on(task).unwrap_or_else(|_| Err(internal()))
+}
+
+/// Runs an operation of `node` in the background. `future` gets the token that cancels it and yields a mount's handle or 0;
+/// its end is an event on every queue that asked for operations.
+pub fn start<F>(node: (u64, &Arc<Node>), future: impl FnOnce(CancellationToken) -> F) -> Result<p2p_operation>
+where
+    F: Future<Output = Result<u64>> + Send + 'static,
+{
+    let (parent, node) = (node.0, node.1.clone());
+    let runtime = settings::runtime()?;
+    let cancel = CancellationToken::new();
+    let task = runtime.spawn(future(cancel.clone()));
+    let operation = handles::add(Object::Operation(cancel), parent);
+    runtime.spawn(async move {
+        let result = task.await.unwrap_or_else(|_| Err(internal()));
+        handles::forget([operation]);
+        report(&node, operation, &result);
+    });
+    Ok(operation)
+}
+
+/// Closes a node in the background, as `handles::close` would: whoever closes it meanwhile waits for this.
+pub fn start_close(handle: u64, node: Arc<Node>, drain: Option<Duration>) -> Result<p2p_operation> {
+    let runtime = settings::runtime()?;
+    let forget = handles::begin_close(handle, 1)?;
+    let operation = handles::add(Object::Operation(CancellationToken::new()), 0);
+    runtime.spawn(async move {
+        node.close(drain, || {
+            handles::forget([operation]);
+            drop(forget);
+            report(&node, operation, &Ok(0));
+        })
+        .await;
+    });
+    Ok(operation)
+}
+
+/// The event that ends an operation.
+fn report(node: &Node, operation: p2p_operation, result: &Result<u64>) {
+    node.hub().emit(kind::OPERATION, || {
+        Row::new("operation")
+            .int("operation", operation)
+            .int("mount", *result.as_ref().unwrap_or(&0))
+            .int("code", result.as_ref().err().map_or(0, |error| error.status as i32))
+            .text("message", result.as_ref().err().map_or("", |error| &*error.message))
+    });
+}
+
+fn internal() -> Error {
+    Error::new(Status::Internal, "an internal error was contained; this is a defect of the library")
+}
+
+/// Ends an operation early; its event then says P2P_ERROR_CANCELLED and nothing of it is left. One that has ended gives
+/// P2P_ERROR_BAD_HANDLE and its event stands. May be called from any thread.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn p2p_operation_cancel(operation: p2p_operation, error: *mut p2p_error) -> p2p_status {
+    guard(error, || {
+        handles::operation(operation)?.cancel();
+        Ok(())
+    })
+}

@@ -1,0 +1,270 @@
+//! The forwarding side: each client of the listen address gets a stream of its own to the peer.
+
+use std::{io, sync::Arc, time::Duration};
+
+use libp2p::PeerId;
+use parking_lot::Mutex;
+use tokio::{sync::Notify, time::Instant};
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    Mount, MountEnd, Shared, State, Tunnel, carry,
+    listener::no_descriptor,
+    local::{Acceptor, LocalListener, LocalStream},
+    run_mount,
+    streams::Permit,
+};
+use crate::{
+    address::{LocalAddress, PeerAddress},
+    error::{Error, Result, Status},
+    events::kind,
+    fault,
+    network::Pin,
+    options::{Options, Scope},
+    process::{self, Descriptor},
+    protocol::ProtocolName,
+    rows::Row,
+};
+
+/// First and longest pause between attempts to connect again.
+const RECONNECT_FIRST: Duration = Duration::from_millis(500);
+const RECONNECT_LONGEST: Duration = Duration::from_secs(60);
+/// Longest pause after the system had no descriptor to accept with.
+const ACCEPT_PAUSE: Duration = Duration::from_secs(1);
+
+/// Keeps a forward's peer connected once the forward is in use.
+#[derive(Default)]
+pub struct Supervision {
+    /// Held from the first use on: the connection is not closed as idle.
+    pin: Mutex<Option<Pin>>,
+    changed: Notify,
+}
+
+/// Binds the listen address and registers a forward; with `verify` opens one stream to see whether the peer can be reached and
+/// offers the protocol. On failure, or when `cancelled` fires, nothing is left of it.
+pub async fn forward(
+    shared: &Arc<Shared>,
+    protocol: &str,
+    listen: &str,
+    peer: &str,
+    options: &Options,
+    add: impl FnOnce(&Arc<Mount>),
+    cancelled: &CancellationToken,
+) -> Result<Arc<Mount>> {
+    let values = shared.options.read().child(Scope::Forward, options)?;
+    let protocol = ProtocolName::parse(protocol, values.bool("protocol.custom"))?;
+    let listen = LocalAddress::parse_listen(listen)?;
+    let PeerAddress { peer, addresses } = PeerAddress::parse(peer)?;
+    check_peer(shared, &peer, &addresses)?;
+    let listener = LocalListener::bind(&listen)?;
+    shared.network.add_addresses(peer, addresses);
+    let verify = values.bool("verify");
+    let end = MountEnd::Forward { listen: listener.address.clone(), peer, supervision: Supervision::default() };
+    let mount = Mount::new(protocol, end, values, shared.hub.clone());
+    if verify && let Err(error) = verified(shared, &mount, peer, cancelled).await {
+        return Err(error.context(&mount));
+    }
+    if shared.network.is_connected(&peer) {
+        mount.set_state(State::Connected, None);
+    }
+    add(&mount);
+    run_mount(shared, &mount, accept(shared.clone(), mount.clone(), listener));
+    mount.report(mount.state(), None);
+    Ok(mount)
+}
+
+/// Refuses peers that cannot be reached whatever happens.
+fn check_peer(shared: &Shared, peer: &PeerId, addresses: &[libp2p::Multiaddr]) -> Result<()> {
+    if *peer == shared.network.peer_id() {
+        return Err(Error::new(
+            Status::BadPeer,
+            format!("peer {peer} is this node itself; a forward needs another node's peer id"),
+        ));
+    }
+    shared.network.check_reachable(peer, addresses)
+}
+
+async fn verified(shared: &Arc<Shared>, mount: &Arc<Mount>, peer: PeerId, cancelled: &CancellationToken) -> Result<()> {
+    let time = mount.options().duration("open.timeout");
+    tokio::select! {
+        biased;
+        () = shared.closing.cancelled() => Err(Error::closed("the node")),
+        () = cancelled.cancelled() => Err(Error::new(Status::Cancelled, "cancelled while verifying")),
+        stream = shared.network.open_stream(peer, &mount.protocol, time) => {
+            // Dropped at once, which resets it.
+            stream?;
+            engage(shared, mount);
+            Ok(())
+        }
+    }
+}
+
+async fn accept(shared: Arc<Shared>, mount: Arc<Mount>, listener: LocalListener) -> Result<()> {
+    let sockets = listener.sockets.iter().map(|socket| Box::pin(accept_from(&shared, &mount, socket)));
+    let supervisor = supervise(&shared, &mount);
+    tokio::select! {
+        biased;
+        () = mount.closed.cancelled() => Ok(()),
+        (result, ..) = futures::future::select_all(sockets) => result,
+        () = supervisor => Ok(()),
+    }
+}
+
+/// Accepts clients as long as there are descriptors for them; returns only when the socket is broken.
+async fn accept_from(shared: &Arc<Shared>, mount: &Arc<Mount>, socket: &Acceptor) -> Result<()> {
+    let mut pause = Duration::from_millis(10);
+    loop {
+        let descriptor = descriptor(mount).await;
+        match socket.accept().await {
+            Ok((client, origin)) => {
+                fault::point("mount");
+                pause = Duration::from_millis(10);
+                admit(shared, mount, client, origin, descriptor);
+            }
+            Err(error) if is_exhausted(&error) => {
+                paused(mount, &Error::system(Status::Limit, format_args!("{mount} cannot accept"), &error));
+                tokio::time::sleep(pause).await;
+                pause = (pause * 2).min(ACCEPT_PAUSE);
+            }
+            // The client has gone before it was accepted.
+            Err(error)
+                if error.kind() == io::ErrorKind::ConnectionAborted || error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => {
+                return Err(Error::system(Status::System, format_args!("{mount} cannot accept any more"), &error));
+            }
+        }
+    }
+}
+
+/// EMFILE and its kin: no fault of the socket, and it passes.
+fn is_exhausted(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM))
+}
+
+/// Waits for a descriptor; clients wait in the socket's queue meanwhile.
+async fn descriptor(mount: &Mount) -> Descriptor {
+    let budget = process::descriptors();
+    let mut told = false;
+    loop {
+        if let Some(descriptor) = budget.try_take() {
+            return descriptor;
+        }
+        if !told {
+            paused(mount, &no_descriptor());
+            told = true;
+        }
+        budget.freed().await;
+    }
+}
+
+/// Accepting pauses; it goes on by itself.
+fn paused(mount: &Mount, error: &Error) {
+    tracing::warn!(mount = %mount, "accepting pauses: {error}");
+    mount.set_error(error);
+    mount.hub.emit(kind::REFUSED, || {
+        Row::new("refused")
+            .int("mount", mount.handle())
+            .text("protocol", mount.protocol.as_str())
+            .text("listen", mount.listen_text())
+            .text("state", "paused")
+            .int("code", error.status as i32)
+            .text("message", &*error.message)
+    });
+}
+
+/// Starts the tunnel of one client, or resets it.
+fn admit(shared: &Arc<Shared>, mount: &Arc<Mount>, client: LocalStream, origin: String, descriptor: Descriptor) {
+    let MountEnd::Forward { peer, .. } = &mount.end else { return };
+    match shared.streams.permit(mount, *peer, &shared.options.read()) {
+        Ok(permit) => {
+            let serve = serve(shared.clone(), mount.clone(), client, origin, permit, descriptor);
+            shared.tasks.spawn_on(serve, &shared.runtime);
+        }
+        Err(error) => mount.refuse(&origin, &error),
+    }
+}
+
+/// Opens a stream for one client. The client is reset if that fails.
+async fn serve(
+    shared: Arc<Shared>,
+    mount: Arc<Mount>,
+    local: LocalStream,
+    origin: String,
+    permit: Permit,
+    descriptor: Descriptor,
+) {
+    let MountEnd::Forward { peer, .. } = &mount.end else { return };
+    if !shared.network.is_connected(peer) {
+        mount.set_state(State::Connecting, None);
+    }
+    let time = mount.options().duration("open.timeout");
+    let opened = tokio::select! {
+        biased;
+        () = shared.closing.cancelled() => return,
+        () = local.was_reset() => {
+            tracing::debug!(mount = %mount, origin, "the client left before its stream was open");
+            return;
+        }
+        opened = shared.network.open_stream(*peer, &mount.protocol, time) => opened,
+    };
+    match opened {
+        Ok(stream) => {
+            engage(&shared, &mount);
+            mount.set_state(State::Connected, None);
+            carry(&shared, &mount, Tunnel { local, stream, origin, permit, descriptor }).await;
+        }
+        Err(error) => {
+            if !shared.network.is_connected(peer) {
+                mount.set_state(State::Disconnected, Some(error.clone()));
+            }
+            mount.refuse(&origin, &error);
+        }
+    }
+}
+
+/// From the first use on, the peer's connection is kept.
+fn engage(shared: &Shared, mount: &Mount) {
+    let MountEnd::Forward { peer, supervision, .. } = &mount.end else { return };
+    let mut pin = supervision.pin.lock();
+    if pin.is_none() && mount.options().bool("reconnect") {
+        *pin = Some(shared.network.pin(peer));
+    }
+}
+
+/// The peer of this forward was connected or lost.
+pub fn peer_changed(mount: &Mount, connected: bool, reason: &str) {
+    let MountEnd::Forward { peer, supervision, .. } = &mount.end else { return };
+    if connected {
+        mount.set_state(State::Connected, None);
+    } else {
+        let error = Error::new(Status::Unreachable, format!("the connection to peer {peer} was lost: {reason}"));
+        mount.set_state(State::Disconnected, Some(error));
+    }
+    supervision.changed.notify_one();
+}
+
+/// Connects again whenever the peer of a forward in use is lost. Never returns.
+async fn supervise(shared: &Arc<Shared>, mount: &Arc<Mount>) {
+    let MountEnd::Forward { peer, supervision, .. } = &mount.end else { return };
+    let mut pause = RECONNECT_FIRST;
+    loop {
+        let lost = supervision.pin.lock().is_some() && !shared.network.is_connected(peer);
+        if !lost || !mount.options().bool("reconnect") {
+            pause = RECONNECT_FIRST;
+            supervision.changed.notified().await;
+            continue;
+        }
+        // A client that comes meanwhile dials at once; then there is nothing left to do here.
+        tokio::select! {
+            () = tokio::time::sleep(pause) => {}
+            () = supervision.changed.notified() => continue,
+        }
+        let deadline = Instant::now() + mount.options().duration("open.timeout");
+        mount.set_state(State::Connecting, None);
+        if let Err(error) = shared.network.connect(*peer, Some(deadline)).await {
+            tracing::debug!(mount = %mount, "connecting again failed: {error}");
+            mount.set_state(State::Disconnected, Some(error));
+        }
+        pause = (pause * 2).min(RECONNECT_LONGEST);
+    }
+}

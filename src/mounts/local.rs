@@ -1,0 +1,289 @@
+//! Sockets of this machine: what clients connect to, what targets listen on.
+
+use std::{
+    io,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt},
+    path::{Path, PathBuf},
+    sync::atomic::{AtomicBool, Ordering},
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use socket2::{Domain, SockAddr, SockRef, Socket, Type};
+use tokio::{
+    io::Interest,
+    net::{TcpListener, TcpStream, UnixListener, UnixStream},
+};
+
+use crate::{
+    address::{DnsFamily, LocalAddress},
+    error::{Error, Result, Status, describe},
+};
+
+/// Clients that may wait to be accepted; the system may allow fewer.
+const BACKLOG: i32 = 4096;
+
+/// One end of a local connection. Dropped before `finish`, it is reset: the other end sees ECONNRESET, not an end of file.
+pub struct LocalStream {
+    socket: Stream,
+    finished: AtomicBool,
+}
+
+enum Stream {
+    Tcp(TcpStream),
+    Unix(UnixStream),
+}
+
+macro_rules! each {
+    ($self:expr, $socket:ident => $what:expr) => {
+        match &$self.socket {
+            Stream::Tcp($socket) => $what,
+            Stream::Unix($socket) => $what,
+        }
+    };
+}
+
+impl LocalStream {
+    fn new(socket: Stream) -> Self {
+        if let Stream::Tcp(tcp) = &socket {
+            // A tunnel must not add delay of its own; without the option the stream still works.
+            let _ = tcp.set_nodelay(true);
+        }
+        LocalStream { socket, finished: AtomicBool::new(false) }
+    }
+
+    pub fn poll_read(&self, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
+        loop {
+            ready!(each!(self, socket => socket.poll_read_ready(cx)))?;
+            match each!(self, socket => socket.try_read(buffer)) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                result => return Poll::Ready(result),
+            }
+        }
+    }
+
+    pub fn poll_write(&self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        loop {
+            ready!(each!(self, socket => socket.poll_write_ready(cx)))?;
+            match each!(self, socket => socket.try_write(bytes)) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                result => return Poll::Ready(result),
+            }
+        }
+    }
+
+    /// Ends the direction towards the other end; what was written before is still delivered.
+    pub fn shut_down_write(&self) -> io::Result<()> {
+        each!(self, socket => SockRef::from(socket).shutdown(std::net::Shutdown::Write))
+    }
+
+    /// Returns when the other end has reset the connection.
+    pub async fn was_reset(&self) {
+        loop {
+            match each!(self, socket => socket.ready(Interest::ERROR).await) {
+                Ok(ready) if !ready.is_error() => tokio::task::yield_now().await,
+                _ => return,
+            }
+        }
+    }
+
+    /// Both directions have ended: closing it is a plain close.
+    pub fn finish(&self) {
+        self.finished.store(true, Ordering::Relaxed);
+    }
+}
+
+impl Drop for LocalStream {
+    fn drop(&mut self) {
+        if let (Stream::Tcp(tcp), false) = (&self.socket, *self.finished.get_mut()) {
+            // A linger time of zero makes close send RST (tcp(7), socket(7)). Unix sockets have no such thing.
+            let _ = SockRef::from(tcp).set_linger(Some(Duration::ZERO));
+        }
+    }
+}
+
+/// A bound listen address: several sockets where `localhost` has two families.
+pub struct LocalListener {
+    pub sockets: Vec<Acceptor>,
+    /// What was really bound.
+    pub address: LocalAddress,
+}
+
+/// One listening socket.
+pub enum Acceptor {
+    Tcp(TcpListener),
+    Unix(UnixListener, SocketFile),
+}
+
+impl LocalListener {
+    /// Binds at once or says why not. Needs a runtime.
+    pub fn bind(wanted: &LocalAddress) -> Result<LocalListener> {
+        match wanted {
+            LocalAddress::Tcp(address) => {
+                let (acceptor, bound) = bind_tcp(*address).map_err(|error| cannot_bind(wanted, &error))?;
+                Ok(LocalListener { sockets: vec![acceptor], address: LocalAddress::Tcp(bound) })
+            }
+            LocalAddress::Localhost(port) => bind_localhost(*port).map_err(|error| cannot_bind(wanted, &error)),
+            LocalAddress::Unix(path) => {
+                let (acceptor, address) = bind_unix(path)?;
+                Ok(LocalListener { sockets: vec![acceptor], address })
+            }
+            LocalAddress::Dns { .. } => Err(Error::new(
+                Status::BadAddress,
+                format!("listen address {wanted} is a name; give an IP address or localhost"),
+            )),
+        }
+    }
+}
+
+fn bind_tcp(address: SocketAddr) -> io::Result<(Acceptor, SocketAddr)> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
+    if address.is_ipv6() {
+        socket.set_only_v6(!address.ip().is_unspecified())?;
+    }
+    socket.set_reuse_address(true)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    let listener = TcpListener::from_std(socket.into())?;
+    let bound = listener.local_addr()?;
+    Ok((Acceptor::Tcp(listener), bound))
+}
+
+/// 127.0.0.1 and, where there is IPv6, ::1 on the same port.
+fn bind_localhost(port: u16) -> io::Result<LocalListener> {
+    let mut tries = 0;
+    loop {
+        let (v4, bound) = bind_tcp((Ipv4Addr::LOCALHOST, port).into())?;
+        let address = LocalAddress::Localhost(bound.port());
+        match bind_tcp((Ipv6Addr::LOCALHOST, bound.port()).into()) {
+            Ok((v6, _)) => return Ok(LocalListener { sockets: vec![v4, v6], address }),
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
+                tries += 1;
+                // A port chosen for one family may be taken in the other.
+                if port != 0 || tries == 16 {
+                    return Err(error);
+                }
+            }
+            Err(_) => return Ok(LocalListener { sockets: vec![v4], address }),
+        }
+    }
+}
+
+fn cannot_bind(address: &LocalAddress, error: &io::Error) -> Error {
+    if error.kind() == io::ErrorKind::AddrInUse {
+        let mut made = Error::new(Status::AddressInUse, format!("listen address {address} is already in use"));
+        made.system_error = error.raw_os_error().unwrap_or(0);
+        return made;
+    }
+    Error::system(Status::System, format_args!("listen address {address} cannot be bound"), error)
+}
+
+fn bind_unix(path: &Path) -> Result<(Acceptor, LocalAddress)> {
+    let address = LocalAddress::Unix(path.to_owned());
+    let failed = |error: io::Error| cannot_bind(&address, &error);
+    if let Ok(found) = std::fs::symlink_metadata(path) {
+        let in_use =
+            |why: &str| Error::new(Status::AddressInUse, format!("listen address {address} is already in use: {why}"));
+        if !found.file_type().is_socket() {
+            return Err(in_use("a file that is not a socket has this name"));
+        }
+        match std::os::unix::net::UnixStream::connect(path) {
+            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
+                std::fs::remove_file(path).map_err(failed)?
+            }
+            _ => return Err(in_use("a program listens on this socket")),
+        }
+    }
+    let socket = Socket::new(Domain::UNIX, Type::STREAM, None).map_err(failed)?;
+    socket.set_nonblocking(true).map_err(failed)?;
+    socket.bind(&SockAddr::unix(path).map_err(failed)?).map_err(failed)?;
+    // Between bind and listen nobody can connect, so the mode is never wider than this.
+    let file = SocketFile::claim(path).map_err(failed)?;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).map_err(failed)?;
+    socket.listen(BACKLOG).map_err(failed)?;
+    let listener = UnixListener::from_std(socket.into()).map_err(failed)?;
+    Ok((Acceptor::Unix(listener, file), address))
+}
+
+/// The file of a Unix socket, removed when dropped if it is still the one that was made.
+pub struct SocketFile {
+    path: PathBuf,
+    identity: (u64, u64),
+}
+
+impl SocketFile {
+    fn claim(path: &Path) -> io::Result<Self> {
+        let found = std::fs::symlink_metadata(path)?;
+        Ok(SocketFile { path: path.to_owned(), identity: (found.dev(), found.ino()) })
+    }
+}
+
+impl Drop for SocketFile {
+    fn drop(&mut self) {
+        let ours = std::fs::symlink_metadata(&self.path).is_ok_and(|found| (found.dev(), found.ino()) == self.identity);
+        if ours {
+            let _ = std::fs::remove_file(&self.path);
+        }
+    }
+}
+
+impl Acceptor {
+    /// The next client and how its address is written.
+    pub async fn accept(&self) -> io::Result<(LocalStream, String)> {
+        match self {
+            Acceptor::Tcp(listener) => {
+                let (stream, from) = listener.accept().await?;
+                Ok((LocalStream::new(Stream::Tcp(stream)), from.to_string()))
+            }
+            Acceptor::Unix(listener, file) => {
+                let (stream, _) = listener.accept().await?;
+                Ok((LocalStream::new(Stream::Unix(stream)), format!("unix:{}", file.path.display())))
+            }
+        }
+    }
+}
+
+/// Connects to a target within `time`.
+pub async fn connect(target: &LocalAddress, time: Duration) -> Result<LocalStream> {
+    let refused = |reason: String, number: Option<i32>| {
+        let mut error = Error::new(Status::TargetRefused, format!("target {target} cannot be connected to: {reason}"));
+        error.system_error = number.unwrap_or(0);
+        error
+    };
+    match tokio::time::timeout(time, connect_any(target)).await {
+        Ok(Ok(stream)) => Ok(stream),
+        Ok(Err(error)) => Err(refused(describe(&error), error.raw_os_error())),
+        Err(_) => Err(refused(format!("no answer within {} ms", time.as_millis()), None)),
+    }
+}
+
+async fn connect_any(target: &LocalAddress) -> io::Result<LocalStream> {
+    let candidates: Vec<SocketAddr> = match target {
+        LocalAddress::Unix(path) => return Ok(LocalStream::new(Stream::Unix(UnixStream::connect(path).await?))),
+        LocalAddress::Tcp(address) => vec![*address],
+        LocalAddress::Localhost(port) => {
+            [IpAddr::from(Ipv4Addr::LOCALHOST), Ipv6Addr::LOCALHOST.into()].map(|ip| (ip, *port).into()).to_vec()
+        }
+        LocalAddress::Dns { name, port, family } => {
+            let found = tokio::net::lookup_host((name.as_str(), *port)).await?;
+            let fits = |address: &SocketAddr| match family {
+                DnsFamily::Any => true,
+                DnsFamily::V4 => address.is_ipv4(),
+                DnsFamily::V6 => address.is_ipv6(),
+            };
+            found.filter(fits).collect()
+        }
+    };
+    let mut first = None;
+    for candidate in candidates {
+        match TcpStream::connect(candidate).await {
+            Ok(stream) => return Ok(LocalStream::new(Stream::Tcp(stream))),
+            Err(error) => {
+                first.get_or_insert(error);
+            }
+        }
+    }
+    Err(first.unwrap_or_else(|| io::Error::new(io::ErrorKind::NotFound, "the name has no address")))
+}

@@ -1,0 +1,265 @@
+//! The streams of a node: their table, how many there may be, how one ends.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Instant,
+};
+
+use libp2p::PeerId;
+use parking_lot::{Mutex, RwLock};
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    Mount,
+    splice::{Bytes, End},
+};
+use crate::{
+    error::{Error, Result, Status},
+    network::Connection,
+    options::Values,
+    rows::Row,
+};
+
+/// Why a stream ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reason {
+    Finished,
+    LocalReset,
+    PeerReset,
+    ConnectionLost,
+    Requested,
+    NodeClosed,
+    AccessWithdrawn,
+    Internal,
+}
+
+impl Reason {
+    pub fn text(self) -> &'static str {
+        match self {
+            Reason::Finished => "finished",
+            Reason::LocalReset => "reset by the local side",
+            Reason::PeerReset => "reset by the peer",
+            Reason::ConnectionLost => "connection lost",
+            Reason::Requested => "closed by request",
+            Reason::NodeClosed => "node closed",
+            Reason::AccessWithdrawn => "access withdrawn",
+            Reason::Internal => "internal error",
+        }
+    }
+
+    pub fn status(self) -> Status {
+        match self {
+            Reason::Finished => Status::Ok,
+            Reason::LocalReset | Reason::PeerReset | Reason::ConnectionLost | Reason::AccessWithdrawn => Status::Reset,
+            Reason::Requested | Reason::NodeClosed => Status::Closed,
+            Reason::Internal => Status::Internal,
+        }
+    }
+}
+
+impl From<End> for Reason {
+    fn from(end: End) -> Self {
+        match end {
+            End::Finished => Reason::Finished,
+            End::LocalReset => Reason::LocalReset,
+            End::PeerReset => Reason::PeerReset,
+            End::ConnectionLost => Reason::ConnectionLost,
+        }
+    }
+}
+
+/// A stream whose both halves are set up.
+pub struct LiveStream {
+    /// Counts from 0 in each node, as in Kubo.
+    pub id: u64,
+    pub mount: Arc<Mount>,
+    pub origin: String,
+    pub connection: Arc<Connection>,
+    pub bytes: Bytes,
+    opened: Instant,
+    asked: Mutex<Option<Reason>>,
+    end: CancellationToken,
+}
+
+impl LiveStream {
+    pub fn peer(&self) -> PeerId {
+        self.connection.peer
+    }
+
+    /// Resets the stream.
+    pub fn end(&self, reason: Reason) {
+        self.asked.lock().get_or_insert(reason);
+        self.end.cancel();
+    }
+
+    /// Returns why when somebody wants the stream to end.
+    pub async fn asked_to_end(&self) -> Reason {
+        self.end.cancelled().await;
+        self.asked.lock().unwrap_or(Reason::Requested)
+    }
+
+    pub fn row(&self) -> Row {
+        let [received, sent] = self.bytes.totals();
+        Row::new("stream")
+            .int("id", self.id)
+            .int("mount", self.mount.handle())
+            .text("side", self.mount.kind().name())
+            .text("protocol", self.mount.protocol().as_str())
+            .text("origin", &*self.origin)
+            .text("target", self.mount.target_text())
+            .text("peer", self.peer().to_string())
+            .int("bytes_in", received)
+            .int("bytes_out", sent)
+            .int("age_ms", self.opened.elapsed().as_millis())
+            .text("path", self.connection.path())
+            .text("transport", self.connection.transport())
+    }
+
+    /// What an event about this stream says.
+    pub fn event(&self, kind: &str) -> Row {
+        Row::new(kind)
+            .int("stream", self.id)
+            .int("mount", self.mount.handle())
+            .text("protocol", self.mount.protocol().as_str())
+            .text("peer", self.peer().to_string())
+            .text("origin", &*self.origin)
+            .text("target", self.mount.target_text())
+            .text("path", self.connection.path())
+            .text("transport", self.connection.transport())
+    }
+}
+
+/// The streams of a node.
+#[derive(Default)]
+pub struct StreamTable {
+    live: RwLock<BTreeMap<u64, Arc<LiveStream>>>,
+    next: AtomicU64,
+    counts: Mutex<Counts>,
+    /// Woken whenever a permit comes back.
+    ended: tokio::sync::Notify,
+}
+
+#[derive(Default)]
+struct Counts {
+    all: usize,
+    peers: HashMap<PeerId, usize>,
+}
+
+impl StreamTable {
+    pub fn add(&self, mount: &Arc<Mount>, origin: String, connection: Arc<Connection>) -> Arc<LiveStream> {
+        let stream = Arc::new(LiveStream {
+            id: self.next.fetch_add(1, Ordering::Relaxed),
+            mount: mount.clone(),
+            origin,
+            connection,
+            bytes: Bytes::default(),
+            opened: Instant::now(),
+            asked: Mutex::new(None),
+            end: CancellationToken::new(),
+        });
+        self.live.write().insert(stream.id, stream.clone());
+        stream
+    }
+
+    /// Takes a stream out of the table and adds its bytes to its mount, as one step for whoever lists both.
+    pub fn settle(&self, stream: &LiveStream) {
+        let mut live = self.live.write();
+        live.remove(&stream.id);
+        stream.mount.settle(stream.bytes.totals());
+    }
+
+    /// Rows of mounts, with the bytes of their live streams included.
+    pub fn mount_rows(&self, mounts: &[Arc<Mount>]) -> Vec<Row> {
+        let live = self.live.read();
+        let mut totals: HashMap<u64, [u64; 2]> = HashMap::new();
+        for stream in live.values() {
+            let total = totals.entry(stream.mount.id()).or_default();
+            let [received, sent] = stream.bytes.totals();
+            *total = [total[0] + received, total[1] + sent];
+        }
+        mounts.iter().map(|mount| mount.row(totals.get(&mount.id()).copied().unwrap_or_default())).collect()
+    }
+
+    pub fn get(&self, id: u64) -> Option<Arc<LiveStream>> {
+        self.live.read().get(&id).cloned()
+    }
+
+    /// All live streams, the oldest first.
+    pub fn all(&self) -> Vec<Arc<LiveStream>> {
+        self.live.read().values().cloned().collect()
+    }
+
+    pub fn len(&self) -> usize {
+        self.live.read().len()
+    }
+
+    /// Ends the streams of one mount.
+    pub fn end_mount(&self, mount: &Mount, reason: Reason) {
+        for stream in self.all().iter().filter(|stream| stream.mount.id() == mount.id()) {
+            stream.end(reason);
+        }
+    }
+
+    /// Leave for one more stream, counted until it is dropped; `Status::Limit` says which limit forbids it.
+    pub fn permit(self: &Arc<Self>, mount: &Arc<Mount>, peer: PeerId, node: &Values) -> Result<Permit> {
+        let limit = |name: &str, values: &Values| Some(values.size(name)).filter(|most| *most > 0);
+        let refuse = |name: &str, most: usize, whose: &str| {
+            Error::new(Status::Limit, format!("{whose} has {most} streams, the most that {name} allows"))
+        };
+        let mut counts = self.counts.lock();
+        if let Some(most) = limit("streams.max", node).filter(|most| counts.all >= *most) {
+            return Err(refuse("streams.max", most, "the node"));
+        }
+        let with_peer = counts.peers.get(&peer).copied().unwrap_or(0);
+        if let Some(most) = limit("streams.per_peer", node).filter(|most| with_peer >= *most) {
+            return Err(refuse("streams.per_peer", most, &format!("peer {peer}")));
+        }
+        if let Some(most) = limit("streams.per_mount", &mount.options()).filter(|most| mount.streams() >= *most) {
+            return Err(refuse("streams.per_mount", most, &mount.to_string()));
+        }
+        counts.all += 1;
+        *counts.peers.entry(peer).or_default() += 1;
+        mount.count_stream(true);
+        Ok(Permit { table: self.clone(), mount: mount.clone(), peer })
+    }
+
+    /// Returns when no stream is open or being opened.
+    pub async fn drained(&self) {
+        loop {
+            let ended = self.ended.notified();
+            tokio::pin!(ended);
+            ended.as_mut().enable();
+            if self.counts.lock().all == 0 {
+                return;
+            }
+            ended.await;
+        }
+    }
+}
+
+/// Counts a stream from before it is opened until it is gone.
+pub struct Permit {
+    table: Arc<StreamTable>,
+    mount: Arc<Mount>,
+    peer: PeerId,
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        let mut counts = self.table.counts.lock();
+        counts.all -= 1;
+        if let Some(count) = counts.peers.get_mut(&self.peer) {
+            *count -= 1;
+            if *count == 0 {
+                counts.peers.remove(&self.peer);
+            }
+        }
+        drop(counts);
+        self.mount.count_stream(false);
+        self.table.ended.notify_waiters();
+    }
+}

@@ -1,0 +1,204 @@
+//! Which connections there are to whom, and which one a new stream takes. This is the place to change how a way to a peer is
+//! chosen.
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering},
+    },
+    time::Instant,
+};
+
+use libp2p::{Multiaddr, PeerId, multiaddr::Protocol, swarm::ConnectionId};
+use parking_lot::{Mutex, RwLock};
+use tokio::sync::mpsc;
+
+use crate::address;
+
+/// One established connection.
+pub struct Connection {
+    pub id: ConnectionId,
+    pub peer: PeerId,
+    /// The remote end.
+    pub address: Multiaddr,
+    pub outbound: bool,
+    pub relayed: bool,
+    pub opened: Instant,
+    streams: AtomicUsize,
+    /// Whoever waits for a stream to end on a full connection is told through this.
+    freed: mpsc::UnboundedSender<PeerId>,
+    pub shared: Arc<PeerShared>,
+}
+
+impl Connection {
+    pub fn transport(&self) -> &'static str {
+        address::transport_name(&self.address)
+    }
+
+    pub fn path(&self) -> &'static str {
+        if self.relayed { "relayed" } else { "direct" }
+    }
+
+    pub fn streams(&self) -> usize {
+        self.streams.load(Ordering::Relaxed)
+    }
+
+    /// Counts one more stream for as long as the guard lives.
+    pub fn stream(self: &Arc<Self>) -> StreamGuard {
+        self.streams.fetch_add(1, Ordering::Relaxed);
+        StreamGuard { connection: self.clone() }
+    }
+}
+
+/// A stream that is being opened or open on a connection.
+pub struct StreamGuard {
+    pub connection: Arc<Connection>,
+}
+
+impl Drop for StreamGuard {
+    fn drop(&mut self) {
+        self.connection.streams.fetch_sub(1, Ordering::Relaxed);
+        if self.connection.shared.waits.load(Ordering::Relaxed) {
+            let _ = self.connection.freed.send(self.connection.peer);
+        }
+    }
+}
+
+/// What the connections of one peer have in common.
+#[derive(Default)]
+pub struct PeerShared {
+    /// Forwards that want a connection to stay although no stream uses it.
+    pins: AtomicUsize,
+    /// Streams wait for a slot.
+    pub waits: AtomicBool,
+    /// Last round trip in microseconds, -1 before the first ping.
+    pub rtt_us: AtomicI64,
+    pub agent: Mutex<String>,
+}
+
+impl PeerShared {
+    pub fn pinned(&self) -> bool {
+        self.pins.load(Ordering::Relaxed) > 0
+    }
+}
+
+/// Keeps connections to a peer from being closed as idle.
+pub struct Pin(Arc<PeerShared>);
+
+impl Drop for Pin {
+    fn drop(&mut self) {
+        self.0.pins.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// Every established connection of the node. Written by the driver, read by lists.
+#[derive(Default)]
+pub struct Connections {
+    peers: RwLock<HashMap<PeerId, Peer>>,
+}
+
+#[derive(Default)]
+struct Peer {
+    shared: Arc<PeerShared>,
+    connections: Vec<Arc<Connection>>,
+}
+
+impl Connections {
+    /// A connection that is about to be established; `add` puts it in the table.
+    pub fn arriving(
+        &self,
+        id: ConnectionId,
+        peer: PeerId,
+        [local, remote]: [Option<&Multiaddr>; 2],
+        outbound: bool,
+        freed: &mpsc::UnboundedSender<PeerId>,
+    ) -> Arc<Connection> {
+        let relayed = |address: &Multiaddr| address.iter().any(|part| part == Protocol::P2pCircuit);
+        Arc::new(Connection {
+            id,
+            peer,
+            address: remote.map(without_peer).unwrap_or_else(Multiaddr::empty),
+            outbound,
+            relayed: local.is_some_and(relayed) || remote.is_some_and(relayed),
+            opened: Instant::now(),
+            streams: AtomicUsize::new(0),
+            freed: freed.clone(),
+            shared: self.shared(&peer),
+        })
+    }
+
+    /// Adds a connection; true if it is the first one with this peer.
+    pub fn add(&self, connection: Arc<Connection>) -> bool {
+        let mut peers = self.peers.write();
+        let entry = peers
+            .entry(connection.peer)
+            .or_insert_with(|| Peer { shared: connection.shared.clone(), connections: Vec::new() });
+        let first = entry.connections.is_empty();
+        if first {
+            entry.shared.rtt_us.store(-1, Ordering::Relaxed);
+        }
+        entry.connections.push(connection);
+        first
+    }
+
+    /// Removes a connection; true if it was the last one with this peer.
+    pub fn remove(&self, id: ConnectionId, peer: &PeerId) -> bool {
+        let mut peers = self.peers.write();
+        let Some(entry) = peers.get_mut(peer) else { return false };
+        let before = entry.connections.len();
+        entry.connections.retain(|connection| connection.id != id);
+        let last = before > 0 && entry.connections.is_empty();
+        peers.retain(|_, peer| !peer.connections.is_empty() || peer.shared.pinned());
+        last
+    }
+
+    /// The connection that the next stream to `peer` takes: direct before relayed, then the one with the fewest streams, and
+    /// none that has `limit` already.
+    pub fn choose(&self, peer: &PeerId, limit: usize) -> Option<Arc<Connection>> {
+        let peers = self.peers.read();
+        let usable = peers.get(peer)?.connections.iter().filter(|connection| connection.streams() < limit);
+        usable.min_by_key(|connection| (connection.relayed, connection.streams())).cloned()
+    }
+
+    pub fn get(&self, id: ConnectionId, peer: &PeerId) -> Option<Arc<Connection>> {
+        self.peers.read().get(peer)?.connections.iter().find(|connection| connection.id == id).cloned()
+    }
+
+    pub fn count(&self, peer: &PeerId) -> usize {
+        self.peers.read().get(peer).map_or(0, |peer| peer.connections.len())
+    }
+
+    /// The connections of every connected peer, the one a stream would take first.
+    pub fn all(&self) -> Vec<Vec<Arc<Connection>>> {
+        let peers = self.peers.read();
+        let connected = peers.values().filter(|peer| !peer.connections.is_empty());
+        connected
+            .map(|peer| {
+                let mut connections = peer.connections.clone();
+                connections.sort_by_key(|connection| (connection.relayed, connection.streams()));
+                connections
+            })
+            .collect()
+    }
+
+    fn shared(&self, peer: &PeerId) -> Arc<PeerShared> {
+        self.peers.write().entry(*peer).or_default().shared.clone()
+    }
+
+    /// Keeps connections to `peer` open while the guard lives.
+    pub fn pin(&self, peer: &PeerId) -> Pin {
+        let shared = self.shared(peer);
+        shared.pins.fetch_add(1, Ordering::Relaxed);
+        Pin(shared)
+    }
+}
+
+/// `address` without a `/p2p/<peer id>` at its end.
+fn without_peer(address: &Multiaddr) -> Multiaddr {
+    let mut address = address.clone();
+    if let Some(Protocol::P2p(_)) = address.iter().last() {
+        address.pop();
+    }
+    address
+}

@@ -1,0 +1,67 @@
+//! Words for what goes wrong on the way to a peer.
+
+use std::{error::Error, io};
+
+use libp2p::{
+    PeerId,
+    core::transport::TransportError,
+    swarm::{DialError, ListenError},
+};
+
+/// Every address that was tried with its reason, or what kept the node from trying.
+pub fn describe_dial(peer: &PeerId, error: &DialError) -> String {
+    match error {
+        DialError::LocalPeerId { address } => format!("{address} is this node itself"),
+        DialError::NoAddresses => "no address is known".into(),
+        DialError::DialPeerConditionFalse(_) | DialError::Aborted => "the dial was given up".into(),
+        DialError::WrongPeerId { obtained, address } => format!("{address} is peer {obtained}, not {peer}"),
+        DialError::Denied { cause } => format!("a limit of this node forbids it: {}", root_cause(cause)),
+        DialError::Transport(tried) => {
+            let each = tried.iter().map(|(address, error)| {
+                // The part behind /p2p/ is the peer whom the sentence names already.
+                let address = address.to_string();
+                let short = address.split("/p2p/").next().unwrap_or(&address).to_owned();
+                match error {
+                    TransportError::MultiaddrNotSupported(_) => format!("{short}: not a transport that the node has"),
+                    TransportError::Other(error) => format!("{short}: {}", root_cause(error)),
+                }
+            });
+            each.collect::<Vec<_>>().join("; ")
+        }
+    }
+}
+
+/// Why an inbound connection was not made.
+pub fn describe_listen(error: &ListenError) -> String {
+    match error {
+        ListenError::Denied { cause } => format!("a limit of this node forbids it: {}", root_cause(cause)),
+        ListenError::LocalPeerId { .. } => "it is this node itself".into(),
+        ListenError::Transport(TransportError::Other(error)) => root_cause(error),
+        other => root_cause(other),
+    }
+}
+
+/// The innermost cause: the outer ones say only which layer passed it on.
+pub fn root_cause(error: &(dyn Error + 'static)) -> String {
+    let cause = causes(error).last().unwrap_or(error);
+    let text = cause.to_string();
+    match text.rfind(" (os error ") {
+        Some(at) => text[..at].to_owned(),
+        None => text,
+    }
+}
+
+/// The operating system's number at the bottom of `error`, if there is one.
+pub fn root_errno(error: &(dyn Error + 'static)) -> Option<i32> {
+    causes(error).filter_map(|cause| cause.downcast_ref::<io::Error>()).filter_map(io::Error::raw_os_error).last()
+}
+
+/// `error` and what caused it, the outermost first. An `io::Error` that wraps another hides it from `source`.
+fn causes<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
+    fn next<'a>(error: &&'a (dyn Error + 'static)) -> Option<&'a (dyn Error + 'static)> {
+        let error: &'a (dyn Error + 'static) = *error;
+        let wrapped = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+        wrapped.map(|inner| inner as &(dyn Error + 'static)).or_else(|| error.source())
+    }
+    std::iter::successors(Some(error), next)
+}

@@ -1,0 +1,278 @@
+//! How a stream reaches a peer. Nothing here knows what a mount is: streams are opened to a peer under a protocol name, and
+//! arrive for whoever registered one.
+
+mod connections;
+mod driver;
+mod failure;
+mod quic;
+mod security;
+mod streams;
+mod transport;
+mod yamux;
+
+use std::{collections::HashSet, sync::Arc, time::Duration};
+
+use libp2p::{Multiaddr, PeerId, StreamProtocol};
+use parking_lot::RwLock;
+use tokio::{
+    runtime::Handle,
+    sync::{mpsc, oneshot},
+    time::{Instant, timeout_at},
+};
+
+use self::{
+    connections::Connections,
+    driver::Command,
+    streams::{Failure, OpenRequest, Registry},
+};
+pub use self::{
+    connections::{Connection, Pin},
+    streams::{Admission, Inbound, Registration, TunnelStream},
+};
+use crate::{
+    address,
+    error::{Error, Result, Status, quote},
+    identity::Identity,
+    options::Values,
+    protocol::ProtocolName,
+};
+
+/// Learns what happens in the network.
+pub trait Observer: Send + Sync {
+    fn peer_connected(&self, connection: &Connection);
+    fn peer_disconnected(&self, peer: &PeerId, reason: &str);
+    /// A listening address of the node, complete with its peer id, is new or gone.
+    fn address_changed(&self, address: &Multiaddr, new: bool);
+    fn connection_refused(&self, error: &Error);
+    /// The network has stopped and cannot go on.
+    fn failed(&self, error: Error);
+}
+
+/// A node's network.
+#[derive(Clone)]
+pub struct Network {
+    peer: PeerId,
+    commands: mpsc::UnboundedSender<Command>,
+    connections: Arc<Connections>,
+    registry: Arc<Registry>,
+    addresses: Arc<RwLock<Vec<Multiaddr>>>,
+    /// Peers of whom an address was given.
+    known: Arc<RwLock<HashSet<PeerId>>>,
+    local: bool,
+}
+
+impl Network {
+    /// Starts the network and returns when the listening addresses are bound. `options` are the node's.
+    pub async fn start(
+        identity: &Identity,
+        options: &Values,
+        descriptors: usize,
+        observer: Arc<dyn Observer>,
+        runtime: &Handle,
+    ) -> Result<Network> {
+        let (commands, inbox) = mpsc::unbounded_channel();
+        let network = Network {
+            peer: identity.peer_id(),
+            commands,
+            connections: Arc::default(),
+            registry: Arc::default(),
+            addresses: Arc::default(),
+            known: Arc::default(),
+            local: options.text("network") == "local",
+        };
+        driver::start(&network, identity, options, descriptors, observer, inbox, runtime).await?;
+        Ok(network)
+    }
+
+    pub fn peer_id(&self) -> PeerId {
+        self.peer
+    }
+
+    /// The listening addresses, complete with the peer id.
+    pub fn addresses(&self) -> Vec<Multiaddr> {
+        self.addresses.read().clone()
+    }
+
+    /// The connections of every connected peer, the one a new stream would take first.
+    pub fn connections(&self) -> Vec<Vec<Arc<Connection>>> {
+        self.connections.all()
+    }
+
+    pub fn is_connected(&self, peer: &PeerId) -> bool {
+        self.connections.count(peer) > 0
+    }
+
+    /// Remembers where `peer` can be reached, for as long as the node lives.
+    pub fn add_addresses(&self, peer: PeerId, addresses: Vec<Multiaddr>) {
+        if !addresses.is_empty() {
+            self.known.write().insert(peer);
+            let _ = self.commands.send(Command::AddAddresses { peer, addresses });
+        }
+    }
+
+    /// Refuses a peer of whom no address is known, or none that this node may dial.
+    pub fn check_reachable(&self, peer: &PeerId, addresses: &[Multiaddr]) -> Result<()> {
+        if addresses.is_empty() {
+            let known = self.is_connected(peer) || self.known.read().contains(peer);
+            return if known { Ok(()) } else { Err(no_address(peer)) };
+        }
+        if self.local && !addresses.iter().any(address::is_loopback) {
+            return Err(Error::new(
+                Status::BadAddress,
+                format!(
+                    "peer address {}/p2p/{peer} is not a loopback address, and network=local allows no other",
+                    addresses[0]
+                ),
+            ));
+        }
+        Ok(())
+    }
+
+    /// Keeps connections to `peer` from being closed as idle.
+    pub fn pin(&self, peer: &PeerId) -> Pin {
+        self.connections.pin(peer)
+    }
+
+    /// Offers `protocol` to the peers that `admission` admits; `None` if it is offered already.
+    pub fn register(&self, protocol: &ProtocolName, admission: Arc<dyn Admission>) -> Option<Registration> {
+        let registration = self.registry.register(stream_protocol(protocol).ok()?, admission)?;
+        self.offers_changed();
+        Some(registration)
+    }
+
+    /// To be called when an `Admission` answers otherwise than before, or a protocol was taken back.
+    pub fn offers_changed(&self) {
+        self.registry.changed();
+        let _ = self.commands.send(Command::Refresh);
+    }
+
+    /// Returns when `peer` is connected, dialling it if need be. Dropping the future gives up.
+    pub async fn connect(&self, peer: PeerId, deadline: Option<Instant>) -> Result<()> {
+        let (reply, answer) = oneshot::channel();
+        self.send(Command::Connect { peer, reply })?;
+        match within(deadline, answer).await {
+            Err(_) => Err(timed_out(format!("peer {peer} could not be reached in time"))),
+            Ok(Err(_)) => Err(Error::closed("the node")),
+            Ok(Ok(answer)) => answer.map_err(|failure| explain(&peer, None, failure)),
+        }
+    }
+
+    /// Opens a stream to `peer` within `time`, dialling it if need be. Dropping the future gives up.
+    pub async fn open_stream(&self, peer: PeerId, protocol: &ProtocolName, time: Duration) -> Result<TunnelStream> {
+        let deadline = Instant::now() + time;
+        loop {
+            let (reply, answer) = oneshot::channel();
+            let request = OpenRequest { protocol: stream_protocol(protocol)?, deadline, reply };
+            self.send(Command::Open { peer, request })?;
+            match timeout_at(deadline, answer).await {
+                // Nothing was sent yet when the connection went down under the request: another one may carry it.
+                Ok(Err(_)) if !self.commands.is_closed() => continue,
+                Ok(Err(_)) => return Err(Error::closed("the node")),
+                Ok(Ok(Ok(stream))) => return Ok(stream),
+                Ok(Ok(Err(Failure::TimedOut))) | Err(_) => {
+                    return Err(timed_out(format!(
+                        "no stream for protocol {} to peer {peer} could be opened within {} ms",
+                        quote(protocol.as_str()),
+                        time.as_millis(),
+                    )));
+                }
+                Ok(Ok(Err(failure))) => return Err(explain(&peer, Some(protocol), failure)),
+            }
+        }
+    }
+
+    /// Closes every connection and listening port, waiting for what is still on its way for a few seconds at most.
+    pub async fn shut_down(&self) {
+        let (done, finished) = oneshot::channel();
+        if self.commands.send(Command::ShutDown { done }).is_ok() {
+            let _ = finished.await;
+        }
+    }
+
+    fn send(&self, command: Command) -> Result<()> {
+        self.commands.send(command).map_err(|_| Error::closed("the node"))
+    }
+}
+
+async fn within<F: Future>(deadline: Option<Instant>, future: F) -> Result<F::Output, tokio::time::error::Elapsed> {
+    match deadline {
+        Some(deadline) => timeout_at(deadline, future).await,
+        None => Ok(future.await),
+    }
+}
+
+fn timed_out(sentence: String) -> Error {
+    Error::new(Status::TimedOut, sentence)
+}
+
+fn stream_protocol(protocol: &ProtocolName) -> Result<StreamProtocol> {
+    StreamProtocol::try_from_owned(protocol.as_str().to_owned()).map_err(|_| {
+        Error::new(Status::BadProtocol, format!("protocol name '{}' does not begin with '/'", quote(protocol.as_str())))
+    })
+}
+
+fn explain(peer: &PeerId, protocol: Option<&ProtocolName>, failure: Failure) -> Error {
+    let protocol = protocol.map_or("", ProtocolName::as_str);
+    match failure {
+        Failure::Refused => Error::new(
+            Status::ProtocolRefused,
+            format!("peer {peer} does not offer protocol {}, or not to this node", quote(protocol)),
+        ),
+        Failure::TimedOut => timed_out(format!("peer {peer} did not answer in time")),
+        Failure::Broken(error) => Error::new(
+            Status::Unreachable,
+            format!(
+                "the stream for protocol {} to peer {peer} broke while it was opened: {}",
+                quote(protocol),
+                failure::root_cause(&error)
+            ),
+        ),
+        Failure::Unreachable(reason) => Error::new(
+            Status::Unreachable,
+            format!("peer {peer} is unreachable: {}", crate::error::shorten(&reason, 700)),
+        ),
+        Failure::NoAddress => no_address(peer),
+    }
+}
+
+/// The sentence for a peer of whom nothing but the id is known.
+fn no_address(peer: &PeerId) -> Error {
+    Error::new(
+        Status::Unreachable,
+        format!(
+            "no address of peer {peer} is known, and this version cannot find peers by their id alone; give its multiaddr, such as \
+             /ip4/192.0.2.1/tcp/4001/p2p/{peer}, or connect to it first"
+        ),
+    )
+    .temporary(false)
+}
+
+/// The multiaddrs that `listen.addresses=auto` means.
+fn automatic_addresses(options: &Values) -> Vec<Multiaddr> {
+    let hosts =
+        if options.text("network") == "local" { ["/ip4/127.0.0.1", "/ip6/::1"] } else { ["/ip4/0.0.0.0", "/ip6/::"] };
+    let transports = options.list("transports").map(|name| if name == "quic" { "udp/0/quic-v1" } else { "tcp/0" });
+    let texts = transports.flat_map(|transport| hosts.map(|host| format!("{host}/{transport}")));
+    texts.filter_map(|text| text.parse().ok()).collect()
+}
+
+/// Whether the node has what a listening address asks for.
+fn check_listening(address: &Multiaddr, options: &Values) -> Result<()> {
+    let transport = address::transport_name(address);
+    if !options.list("transports").any(|name| name == transport) {
+        return Err(Error::new(
+            Status::BadOption,
+            format!(
+                "option listen.addresses: {address} needs transport {transport}, which is not among transports={}",
+                options.text("transports")
+            ),
+        ));
+    }
+    if options.text("network") == "local" && !address::is_loopback(address) {
+        return Err(Error::new(
+            Status::BadOption,
+            format!("option listen.addresses: {address} is not a loopback address, and network=local allows no other"),
+        ));
+    }
+    Ok(())
+}

@@ -1,0 +1,172 @@
+//! One bidirectional stream.
+
+use std::{
+    io,
+    pin::{Pin, pin},
+    sync::Arc,
+    task::{Context, Poll, Waker, ready},
+    time::Duration,
+};
+
+use futures::{AsyncRead, AsyncWrite};
+use parking_lot::Mutex;
+use quinn::{ReadError, RecvStream, SendStream, WriteError};
+use tokio::time::timeout;
+
+/// A substream of a QUIC connection.
+///
+/// Reading: data, then `Ok(0)` for ever after the peer's FIN, [`ConnectionReset`](io::ErrorKind::ConnectionReset) for
+/// ever after its RESET_STREAM, [`ConnectionAborted`](io::ErrorKind::ConnectionAborted) for ever when the connection
+/// was lost before either.
+///
+/// Writing: `ConnectionReset` when the peer does not want more (STOP_SENDING; reading goes on), `ConnectionAborted`
+/// when the connection was lost, [`BrokenPipe`](io::ErrorKind::BrokenPipe) after closing.
+///
+/// Closing sends FIN behind the data and is done at once. It also succeeds when the peer does not want more: some
+/// implementations say so whenever they close their end of a stream.
+///
+/// Dropped, it resets what was not closed and tells the peer to stop what was not read to the end.
+pub struct Stream {
+    /// `None` once closed.
+    send: Option<SendStream>,
+    recv: RecvStream,
+    /// How reading failed, if it did.
+    failed: Option<Failure>,
+    shared: Arc<Shared>,
+}
+
+#[derive(Clone, Copy)]
+enum Failure {
+    Reset,
+    Lost,
+}
+
+impl From<Failure> for io::Error {
+    fn from(failure: Failure) -> Self {
+        match failure {
+            Failure::Reset => io::Error::new(io::ErrorKind::ConnectionReset, "the peer reset the stream"),
+            Failure::Lost => io::Error::new(io::ErrorKind::ConnectionAborted, "the connection was lost"),
+        }
+    }
+}
+
+impl Stream {
+    pub(super) fn new((send, recv): (SendStream, RecvStream), shared: Arc<Shared>) -> Self {
+        Stream { send: Some(send), recv, failed: None, shared }
+    }
+}
+
+impl AsyncRead for Stream {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
+        if let Some(failure) = self.failed {
+            return Poll::Ready(Err(failure.into()));
+        }
+        let failure = match ready!(self.recv.poll_read(cx, buffer)) {
+            Ok(count) => return Poll::Ready(Ok(count)),
+            Err(ReadError::Reset(_)) => Failure::Reset,
+            Err(_) => Failure::Lost,
+        };
+        self.failed = Some(failure);
+        Poll::Ready(Err(failure.into()))
+    }
+}
+
+impl AsyncWrite for Stream {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
+        let Some(send) = &mut self.send else { return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into())) };
+        Poll::Ready(ready!(Pin::new(send).poll_write(cx, data)).map_err(|error| match error {
+            WriteError::Stopped(_) => Failure::Reset.into(),
+            WriteError::ConnectionLost(_) | WriteError::ZeroRttRejected => Failure::Lost.into(),
+            WriteError::ClosedStream => io::ErrorKind::BrokenPipe.into(),
+        }))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        // The connection's task sends what was written without being asked.
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_close(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if let Some(mut send) = self.send.take() {
+            if self.shared.connection.close_reason().is_some() {
+                self.send = Some(send);
+                return Poll::Ready(Err(Failure::Lost.into()));
+            }
+            // Fails for a finished or reset stream only, and this one is neither.
+            let _ = send.finish();
+            self.shared.finished(send);
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl Drop for Stream {
+    fn drop(&mut self) {
+        if let Some(send) = &mut self.send {
+            // Fails when the peer has closed or stopped it before, which is as good. Without this, dropping the send
+            // side would finish it. The receive side stops the peer by itself.
+            let _ = send.reset(0u32.into());
+        }
+    }
+}
+
+/// What the streams of a connection share with it.
+pub(super) struct Shared {
+    pub connection: quinn::Connection,
+    /// Send sides that were finished; those whose data has arrived are removed now and then.
+    finished: Mutex<Vec<SendStream>>,
+}
+
+/// Finished streams that are kept before looking which of them have arrived.
+const SPARE: usize = 32;
+
+impl Shared {
+    pub fn new(connection: quinn::Connection) -> Arc<Self> {
+        Arc::new(Shared { connection, finished: Mutex::default() })
+    }
+
+    fn finished(&self, send: SendStream) {
+        let mut finished = self.finished.lock();
+        // Looked through when the room is used up and doubled when that did not help: a constant cost per stream.
+        if finished.len() == finished.capacity() {
+            finished.retain(|send| !arrived(send));
+            if finished.len() >= finished.capacity() / 2 {
+                let room = finished.capacity().max(SPARE);
+                finished.reserve(room);
+            }
+        }
+        finished.push(send);
+    }
+
+    /// Whether a finished stream has data that the peer has not acknowledged.
+    pub fn has_undelivered(&self) -> bool {
+        let mut finished = self.finished.lock();
+        finished.retain(|send| !arrived(send));
+        !finished.is_empty()
+    }
+
+    /// Waits until the peer has everything of the finished streams, at most for `limit`, and closes the connection.
+    pub async fn close(&self, limit: Duration) {
+        let delivered = async {
+            loop {
+                let batch = std::mem::take(&mut *self.finished.lock());
+                if batch.is_empty() {
+                    break;
+                }
+                for send in batch {
+                    // Resolves also when the peer does not want the rest, and when the connection is lost.
+                    let _ = send.stopped().await;
+                }
+            }
+        };
+        // What has not arrived by then is given up.
+        let _ = timeout(limit, delivered).await;
+        self.connection.close(0u32.into(), b"");
+    }
+}
+
+/// Whether the peer has acknowledged all of a finished stream, or will never do so.
+fn arrived(send: &SendStream) -> bool {
+    let stopped = pin!(send.stopped());
+    std::future::Future::poll(stopped, &mut Context::from_waker(Waker::noop())).is_ready()
+}

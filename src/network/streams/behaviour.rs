@@ -1,0 +1,341 @@
+//! Brings requests for streams and the connections to carry them together: dials when there is none, spreads over several
+//! when one is full, lets requests wait for a slot when all are.
+
+use std::{
+    collections::{HashMap, HashSet, VecDeque},
+    io,
+    num::NonZeroU8,
+    sync::{Arc, atomic::Ordering},
+    task::{Context, Poll, Waker},
+    time::{Duration, Instant},
+};
+
+use libp2p::{
+    Multiaddr, PeerId,
+    core::{Endpoint, transport::PortUse},
+    swarm::{
+        ConnectionDenied, ConnectionId, DialFailure, FromSwarm, NetworkBehaviour, NotifyHandler, THandlerInEvent,
+        ToSwarm,
+        behaviour::{ConnectionClosed, ConnectionEstablished, ListenFailure},
+        dial_opts::{DialOpts, PeerCondition},
+    },
+};
+use tokio::sync::{mpsc, oneshot};
+
+use super::{
+    OpenRequest, Registry,
+    handler::{Handler, Instruction, Opening},
+};
+use crate::{
+    network::{
+        connections::{Connection, Connections},
+        failure,
+    },
+    options::Values,
+};
+
+/// How long no further connection is dialled beside existing ones after such a dial has failed.
+const SPREAD_PAUSE: Duration = Duration::from_secs(10);
+/// Addresses of one peer that are dialled at the same time.
+const DIAL_CONCURRENCY: NonZeroU8 = NonZeroU8::new(16).expect("16 is not 0");
+
+/// Why a stream or connection was not made.
+#[derive(Debug)]
+pub enum Failure {
+    /// The peer does not offer the protocol, or not to this node.
+    Refused,
+    TimedOut,
+    /// The stream broke while it was opened.
+    Broken(io::Error),
+    /// No connection could be made; each address with its reason.
+    Unreachable(String),
+    /// Neither a connection nor an address is known.
+    NoAddress,
+}
+
+pub struct Behaviour {
+    connections: Arc<Connections>,
+    registry: Arc<Registry>,
+    limits: Limits,
+    peers: HashMap<PeerId, Peer>,
+    arriving: HashMap<ConnectionId, Arc<Connection>>,
+    actions: VecDeque<ToSwarm<std::convert::Infallible, Instruction>>,
+    freed: mpsc::UnboundedReceiver<PeerId>,
+    freed_sender: mpsc::UnboundedSender<PeerId>,
+    waker: Option<Waker>,
+}
+
+/// How streams spread over the connections of a peer.
+pub struct Limits {
+    pub streams_per_connection: usize,
+    pub connections_per_peer: usize,
+}
+
+/// The limits that a node's options set.
+pub fn limits(options: &Values) -> Limits {
+    Limits {
+        streams_per_connection: options.size("connection.streams"),
+        connections_per_peer: options.size("connections.per_peer"),
+    }
+}
+
+#[derive(Default)]
+struct Peer {
+    /// Addresses that the user gave, and those that worked.
+    addresses: Vec<Multiaddr>,
+    dialling: HashSet<ConnectionId>,
+    /// Streams that wait for a connection.
+    waiting: VecDeque<OpenRequest>,
+    /// Who waits for the peer to be connected.
+    connecting: Vec<oneshot::Sender<Result<(), Failure>>>,
+    no_spread_until: Option<Instant>,
+}
+
+impl Behaviour {
+    pub fn new(connections: Arc<Connections>, registry: Arc<Registry>, limits: Limits) -> Self {
+        let (freed_sender, freed) = mpsc::unbounded_channel();
+        Behaviour {
+            connections,
+            registry,
+            limits,
+            peers: HashMap::new(),
+            arriving: HashMap::new(),
+            actions: VecDeque::new(),
+            freed,
+            freed_sender,
+            waker: None,
+        }
+    }
+
+    /// Opens a stream to `peer`, on a connection that may have to be dialled first.
+    pub fn open(&mut self, peer: PeerId, request: OpenRequest) {
+        self.peers.entry(peer).or_default().waiting.push_back(request);
+        self.serve(peer);
+    }
+
+    /// Answers when `peer` is connected, dialling it if need be.
+    pub fn connect(&mut self, peer: PeerId, reply: oneshot::Sender<Result<(), Failure>>) {
+        if self.connections.count(&peer) > 0 {
+            let _ = reply.send(Ok(()));
+            return;
+        }
+        self.peers.entry(peer).or_default().connecting.push(reply);
+        self.serve(peer);
+    }
+
+    /// Remembers where `peer` can be reached.
+    pub fn add_addresses(&mut self, peer: PeerId, addresses: Vec<Multiaddr>) {
+        let known = &mut self.peers.entry(peer).or_default().addresses;
+        for address in addresses {
+            if !known.contains(&address) {
+                known.push(address);
+            }
+        }
+    }
+
+    /// The offered protocols may have changed: every connection looks again.
+    pub fn refresh(&mut self) {
+        for connection in self.connections.all().into_iter().flatten() {
+            self.notify(&connection, Instruction::Refresh);
+        }
+        self.wake();
+    }
+
+    /// Fails whatever still waits.
+    pub fn abandon(&mut self) {
+        self.peers.clear();
+    }
+
+    /// Sends waiting requests on their way as far as there are connections for them; dials when that helps.
+    fn serve(&mut self, peer: PeerId) {
+        let Some(state) = self.peers.get_mut(&peer) else { return };
+        state.waiting.retain(|request| !request.reply.is_closed());
+        state.connecting.retain(|reply| !reply.is_closed());
+        let mut sent = Vec::new();
+        while !state.waiting.is_empty() {
+            let Some(connection) = self.connections.choose(&peer, self.limits.streams_per_connection) else { break };
+            if let Some(request) = state.waiting.pop_front() {
+                let guard = connection.stream();
+                sent.push((connection, Instruction::Open(Opening { request, guard })));
+            }
+        }
+        let connected = self.connections.count(&peer);
+        if let Some(first) = self.connections.choose(&peer, usize::MAX) {
+            first.shared.waits.store(!state.waiting.is_empty(), Ordering::Relaxed);
+        }
+        let wanted = if connected == 0 {
+            !state.waiting.is_empty() || !state.connecting.is_empty()
+        } else {
+            let paused = state.no_spread_until.is_some_and(|until| Instant::now() < until);
+            !state.waiting.is_empty() && connected < self.limits.connections_per_peer && !paused
+        };
+        let dial = wanted && state.dialling.is_empty();
+        for (connection, instruction) in sent {
+            self.notify(&connection, instruction);
+        }
+        if dial {
+            self.dial(peer);
+        }
+        self.wake();
+    }
+
+    fn dial(&mut self, peer: PeerId) {
+        let Some(state) = self.peers.get_mut(&peer) else { return };
+        let mut addresses = state.addresses.clone();
+        // A peer that came to us may be reachable where it came from, if it dialled from where it listens.
+        addresses.extend(
+            self.connections
+                .choose(&peer, usize::MAX)
+                .filter(|connection| connection.outbound)
+                .map(|connection| connection.address.clone()),
+        );
+        addresses.dedup();
+        if addresses.is_empty() {
+            if self.connections.count(&peer) == 0 {
+                self.fail(peer, || Failure::NoAddress);
+            } else {
+                state.no_spread_until = Some(Instant::now() + SPREAD_PAUSE);
+            }
+            return;
+        }
+        tracing::debug!(%peer, ?addresses, "dialling");
+        let opts = DialOpts::peer_id(peer)
+            .condition(PeerCondition::Always)
+            .override_dial_concurrency_factor(DIAL_CONCURRENCY)
+            .addresses(addresses)
+            .build();
+        state.dialling.insert(opts.connection_id());
+        self.actions.push_back(ToSwarm::Dial { opts });
+    }
+
+    fn fail(&mut self, peer: PeerId, failure: impl Fn() -> Failure) {
+        let Some(state) = self.peers.get_mut(&peer) else { return };
+        for request in state.waiting.drain(..) {
+            let _ = request.reply.send(Err(failure()));
+        }
+        for reply in state.connecting.drain(..) {
+            let _ = reply.send(Err(failure()));
+        }
+    }
+
+    fn notify(&mut self, connection: &Connection, event: Instruction) {
+        self.actions.push_back(ToSwarm::NotifyHandler {
+            peer_id: connection.peer,
+            handler: NotifyHandler::One(connection.id),
+            event,
+        });
+    }
+
+    fn wake(&mut self) {
+        if let Some(waker) = self.waker.take() {
+            waker.wake();
+        }
+    }
+
+    fn handler(&mut self, connection: Arc<Connection>) -> Handler {
+        self.arriving.insert(connection.id, connection.clone());
+        Handler::new(self.registry.clone(), connection)
+    }
+
+    fn established(&mut self, peer: PeerId, id: ConnectionId) {
+        let Some(connection) = self.arriving.remove(&id) else { return };
+        let (address, outbound) = (connection.address.clone(), connection.outbound);
+        self.connections.add(connection);
+        let state = self.peers.entry(peer).or_default();
+        state.dialling.remove(&id);
+        if outbound && !state.addresses.contains(&address) {
+            state.addresses.push(address);
+        }
+        for reply in state.connecting.drain(..) {
+            let _ = reply.send(Ok(()));
+        }
+        self.serve(peer);
+    }
+
+    fn closed(&mut self, peer: PeerId, id: ConnectionId) {
+        self.connections.remove(id, &peer);
+        self.serve(peer);
+        if let Some(state) = self.peers.get(&peer) {
+            let idle = state.waiting.is_empty() && state.connecting.is_empty() && state.dialling.is_empty();
+            if idle && state.addresses.is_empty() && self.connections.count(&peer) == 0 {
+                self.peers.remove(&peer);
+            }
+        }
+    }
+
+    fn dial_failed(&mut self, failed: &DialFailure<'_>) {
+        self.arriving.remove(&failed.connection_id);
+        let Some(peer) = failed.peer_id else { return };
+        let Some(state) = self.peers.get_mut(&peer) else { return };
+        if !state.dialling.remove(&failed.connection_id) {
+            return;
+        }
+        let reason = failure::describe_dial(&peer, failed.error);
+        tracing::info!(%peer, reason, "dialling failed");
+        if self.connections.count(&peer) > 0 {
+            state.no_spread_until = Some(Instant::now() + SPREAD_PAUSE);
+            self.serve(peer);
+        } else {
+            self.fail(peer, || Failure::Unreachable(reason.clone()));
+        }
+    }
+}
+
+impl NetworkBehaviour for Behaviour {
+    type ConnectionHandler = Handler;
+    type ToSwarm = std::convert::Infallible;
+
+    fn handle_established_inbound_connection(
+        &mut self,
+        id: ConnectionId,
+        peer: PeerId,
+        local: &Multiaddr,
+        remote: &Multiaddr,
+    ) -> Result<Handler, ConnectionDenied> {
+        let connection = self.connections.arriving(id, peer, [Some(local), Some(remote)], false, &self.freed_sender);
+        Ok(self.handler(connection))
+    }
+
+    fn handle_established_outbound_connection(
+        &mut self,
+        id: ConnectionId,
+        peer: PeerId,
+        address: &Multiaddr,
+        _: Endpoint,
+        _: PortUse,
+    ) -> Result<Handler, ConnectionDenied> {
+        let connection = self.connections.arriving(id, peer, [None, Some(address)], true, &self.freed_sender);
+        Ok(self.handler(connection))
+    }
+
+    fn on_swarm_event(&mut self, event: FromSwarm<'_>) {
+        match event {
+            FromSwarm::ConnectionEstablished(ConnectionEstablished { peer_id, connection_id, .. }) => {
+                self.established(peer_id, connection_id);
+            }
+            FromSwarm::ConnectionClosed(ConnectionClosed { peer_id, connection_id, .. }) => {
+                self.closed(peer_id, connection_id);
+            }
+            FromSwarm::DialFailure(failed) => self.dial_failed(&failed),
+            FromSwarm::ListenFailure(ListenFailure { connection_id, .. }) => {
+                self.arriving.remove(&connection_id);
+            }
+            _ => {}
+        }
+    }
+
+    fn on_connection_handler_event(&mut self, _: PeerId, _: ConnectionId, event: std::convert::Infallible) {
+        match event {}
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<ToSwarm<Self::ToSwarm, THandlerInEvent<Self>>> {
+        while let Poll::Ready(Some(peer)) = self.freed.poll_recv(cx) {
+            self.serve(peer);
+        }
+        if let Some(action) = self.actions.pop_front() {
+            return Poll::Ready(action);
+        }
+        self.waker = Some(cx.waker().clone());
+        Poll::Pending
+    }
+}

@@ -1,0 +1,195 @@
+//! One per connection: opens the streams that the behaviour sends, offers the registered protocols, passes inbound streams on.
+
+use std::{
+    cell::RefCell,
+    collections::VecDeque,
+    convert::Infallible,
+    future::{Ready, ready},
+    sync::Arc,
+    task::{Context, Poll, Waker},
+    time::Duration,
+};
+
+use libp2p::{
+    Stream, StreamProtocol,
+    core::{
+        UpgradeInfo,
+        upgrade::{InboundUpgrade, ReadyUpgrade},
+    },
+    swarm::{
+        ConnectionHandler, ConnectionHandlerEvent, StreamUpgradeError, SubstreamProtocol,
+        handler::{ConnectionEvent, DialUpgradeError, FullyNegotiatedInbound, FullyNegotiatedOutbound},
+    },
+};
+
+use super::{Failure, OpenRequest, Registry, TunnelStream};
+use crate::network::connections::{Connection, StreamGuard};
+
+/// Time that a peer has to name the protocol of a stream it opened.
+const INBOUND_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// What the behaviour tells a handler.
+#[derive(Debug)]
+pub enum Instruction {
+    Open(Opening),
+    /// The offered protocols may have changed: look again, and let identify know.
+    Refresh,
+}
+
+/// A request on its way through one connection.
+#[derive(Debug)]
+pub struct Opening {
+    pub request: OpenRequest,
+    pub guard: StreamGuard,
+}
+
+pub struct Handler {
+    registry: Arc<Registry>,
+    connection: Arc<Connection>,
+    requests: VecDeque<Opening>,
+    /// The offer as of a version of the registry: asked for on every poll of the connection.
+    offer: RefCell<(u64, Arc<[StreamProtocol]>)>,
+    waker: Option<Waker>,
+}
+
+impl Handler {
+    pub fn new(registry: Arc<Registry>, connection: Arc<Connection>) -> Self {
+        Handler {
+            registry,
+            connection,
+            requests: VecDeque::new(),
+            offer: RefCell::new((u64::MAX, Arc::new([]))),
+            waker: None,
+        }
+    }
+
+    fn offer(&self) -> Arc<[StreamProtocol]> {
+        let mut offer = self.offer.borrow_mut();
+        let version = self.registry.version();
+        if offer.0 != version {
+            *offer = (version, self.registry.offered_to(&self.connection.peer));
+        }
+        offer.1.clone()
+    }
+}
+
+/// The protocols offered on an inbound stream.
+pub struct Offer(Arc<[StreamProtocol]>);
+
+impl UpgradeInfo for Offer {
+    type Info = StreamProtocol;
+    type InfoIter = OfferIter;
+
+    fn protocol_info(&self) -> OfferIter {
+        OfferIter { offer: self.0.clone(), next: 0 }
+    }
+}
+
+/// Walks an offer without copying it.
+pub struct OfferIter {
+    offer: Arc<[StreamProtocol]>,
+    next: usize,
+}
+
+impl Iterator for OfferIter {
+    type Item = StreamProtocol;
+
+    fn next(&mut self) -> Option<StreamProtocol> {
+        let protocol = self.offer.get(self.next).cloned();
+        self.next += 1;
+        protocol
+    }
+}
+
+impl InboundUpgrade<Stream> for Offer {
+    type Output = (Stream, StreamProtocol);
+    type Error = Infallible;
+    type Future = Ready<Result<Self::Output, Infallible>>;
+
+    fn upgrade_inbound(self, stream: Stream, protocol: StreamProtocol) -> Self::Future {
+        ready(Ok((stream, protocol)))
+    }
+}
+
+impl ConnectionHandler for Handler {
+    type FromBehaviour = Instruction;
+    type ToBehaviour = Infallible;
+    type InboundProtocol = Offer;
+    type OutboundProtocol = ReadyUpgrade<StreamProtocol>;
+    type InboundOpenInfo = ();
+    type OutboundOpenInfo = Opening;
+
+    fn listen_protocol(&self) -> SubstreamProtocol<Offer> {
+        SubstreamProtocol::new(Offer(self.offer()), ()).with_timeout(INBOUND_TIMEOUT)
+    }
+
+    fn connection_keep_alive(&self) -> bool {
+        self.connection.shared.pinned()
+    }
+
+    fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<ConnectionHandlerEvent<Self::OutboundProtocol, Opening, Infallible>> {
+        while let Some(opening) = self.requests.pop_front() {
+            if opening.request.reply.is_closed() {
+                continue;
+            }
+            let left = opening.request.deadline.saturating_duration_since(tokio::time::Instant::now());
+            let upgrade = ReadyUpgrade::new(opening.request.protocol.clone());
+            let protocol = SubstreamProtocol::new(upgrade, opening).with_timeout(left);
+            return Poll::Ready(ConnectionHandlerEvent::OutboundSubstreamRequest { protocol });
+        }
+        self.waker = Some(cx.waker().clone());
+        Poll::Pending
+    }
+
+    fn on_behaviour_event(&mut self, instruction: Instruction) {
+        match instruction {
+            Instruction::Open(opening) => self.requests.push_back(opening),
+            Instruction::Refresh => {}
+        }
+        if let Some(waker) = self.waker.take() {
+            waker.wake();
+        }
+    }
+
+    fn on_connection_event(
+        &mut self,
+        event: ConnectionEvent<'_, Self::InboundProtocol, Self::OutboundProtocol, (), Opening>,
+    ) {
+        match event {
+            ConnectionEvent::FullyNegotiatedInbound(FullyNegotiatedInbound {
+                protocol: (stream, protocol), ..
+            }) => {
+                self.registry.deliver(&protocol, TunnelStream { stream, guard: self.connection.stream() });
+            }
+            ConnectionEvent::FullyNegotiatedOutbound(FullyNegotiatedOutbound { protocol: stream, info }) => {
+                let Opening { request, guard } = info;
+                // Whoever asked may be gone: then the stream is dropped here, and reset.
+                let _ = request.reply.send(Ok(TunnelStream { stream, guard }));
+            }
+            ConnectionEvent::DialUpgradeError(DialUpgradeError { info, error }) => {
+                let failure = match error {
+                    StreamUpgradeError::NegotiationFailed => Failure::Refused,
+                    StreamUpgradeError::Timeout => Failure::TimedOut,
+                    StreamUpgradeError::Io(error) => Failure::Broken(error),
+                };
+                let _ = info.request.reply.send(Err(failure));
+            }
+            _ => {}
+        }
+    }
+}
+
+impl std::fmt::Debug for StreamGuard {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "StreamGuard({})", self.connection.id)
+    }
+}
+
+impl std::fmt::Debug for Connection {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Connection({})", self.id)
+    }
+}

@@ -1,0 +1,180 @@
+//! The ways to a peer: TCP (encrypted, with yamux) and QUIC v1, behind one guard that resolves names and keeps a local node
+//! local.
+
+use std::{
+    io,
+    net::IpAddr,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use futures::{
+    FutureExt,
+    future::{BoxFuture, Either},
+};
+use libp2p::{
+    Multiaddr, PeerId, Transport as _,
+    core::{
+        muxing::StreamMuxerBox,
+        transport::{
+            Boxed, DialOpts, ListenerId, OptionalTransport, OrTransport, Transport, TransportError, TransportEvent,
+        },
+        upgrade::Version,
+    },
+    identity::Keypair,
+    multiaddr::Protocol,
+    tcp,
+};
+use parking_lot::Mutex;
+
+use super::{quic, security::Security, yamux};
+use crate::{
+    address,
+    error::{Error, Result, Status},
+};
+
+type Connection = (PeerId, StreamMuxerBox);
+
+/// What of the node's options the transports need.
+pub struct Config {
+    pub tcp: bool,
+    pub quic: bool,
+    /// `tls` and `noise`, the preferred first.
+    pub security: Vec<String>,
+    /// Nothing but the loopback interface, and no name look-ups.
+    pub local: bool,
+    pub yamux: yamux::Config,
+    /// Bounds one attempt to connect over TCP, all handshakes included.
+    pub connect_timeout: Duration,
+}
+
+/// The node's transport.
+pub fn build(keypair: &Keypair, config: Config) -> Result<Boxed<Connection>> {
+    let failed = |error: quic::Error| Error::new(Status::BadKey, format!("QUIC cannot use the node's key: {error}"));
+    let quic = if config.quic {
+        OptionalTransport::some(
+            quic::Transport::new(quic::Config::new(keypair))
+                .map_err(failed)?
+                .map(|(peer, muxer), _| (peer, StreamMuxerBox::new(muxer))),
+        )
+    } else {
+        OptionalTransport::none()
+    };
+    let tcp = if config.tcp {
+        OptionalTransport::some(
+            tcp::tokio::Transport::new(tcp::Config::new().nodelay(true))
+                .upgrade(Version::V1Lazy)
+                .authenticate(Security::new(keypair, &config.security)?)
+                .multiplex(config.yamux)
+                .timeout(config.connect_timeout)
+                .map(|(peer, muxer), _| (peer, StreamMuxerBox::new(muxer))),
+        )
+    } else {
+        OptionalTransport::none()
+    };
+    let either = OrTransport::new(quic, tcp).map(|output, _| match output {
+        Either::Left(output) | Either::Right(output) => output,
+    });
+    Ok(Guard { inner: Arc::new(Mutex::new(either.boxed())), local: config.local }.boxed())
+}
+
+/// Looks up names before dialling, and refuses to leave the loopback interface on a local node.
+struct Guard {
+    inner: Arc<Mutex<Boxed<Connection>>>,
+    local: bool,
+}
+
+impl Guard {
+    /// The sentence why this address is out of bounds, if it is.
+    fn refusal(&self, address: &Multiaddr) -> Option<io::Error> {
+        let reason = match self.local {
+            false => return None,
+            true if address::has_dns(address) => "names are not looked up with network=local",
+            true if !address::is_loopback(address) => "network=local allows loopback addresses only",
+            true => return None,
+        };
+        Some(io::Error::new(io::ErrorKind::PermissionDenied, reason))
+    }
+}
+
+impl Transport for Guard {
+    type Output = Connection;
+    type Error = io::Error;
+    type ListenerUpgrade = BoxFuture<'static, io::Result<Connection>>;
+    type Dial = BoxFuture<'static, io::Result<Connection>>;
+
+    fn listen_on(&mut self, id: ListenerId, address: Multiaddr) -> Result<(), TransportError<io::Error>> {
+        match self.refusal(&address) {
+            Some(refusal) => Err(TransportError::Other(refusal)),
+            None => self.inner.lock().listen_on(id, address),
+        }
+    }
+
+    fn remove_listener(&mut self, id: ListenerId) -> bool {
+        self.inner.lock().remove_listener(id)
+    }
+
+    fn dial(&mut self, address: Multiaddr, options: DialOpts) -> Result<Self::Dial, TransportError<io::Error>> {
+        if let Some(refusal) = self.refusal(&address) {
+            return Err(TransportError::Other(refusal));
+        }
+        if !address::has_dns(&address) {
+            return Ok(self.inner.lock().dial(address, options)?.boxed());
+        }
+        let inner = self.inner.clone();
+        Ok(async move {
+            let mut last =
+                io::Error::new(io::ErrorKind::NotFound, format!("no address is known for the name in {address}"));
+            for candidate in resolve(&address).await? {
+                let dialled = inner.lock().dial(candidate, options);
+                match dialled {
+                    Ok(dialled) => match dialled.await {
+                        Ok(connection) => return Ok(connection),
+                        Err(error) => last = error,
+                    },
+                    Err(TransportError::Other(error)) => last = error,
+                    Err(TransportError::MultiaddrNotSupported(address)) => last = unsupported(&address),
+                }
+            }
+            Err(last)
+        }
+        .boxed())
+    }
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<TransportEvent<Self::ListenerUpgrade, Self::Error>> {
+        Pin::new(&mut *self.inner.lock()).poll(cx).map(|event| event.map_upgrade(FutureExt::boxed))
+    }
+}
+
+fn unsupported(address: &Multiaddr) -> io::Error {
+    io::Error::new(io::ErrorKind::Unsupported, format!("{address} is not of a transport that the node has"))
+}
+
+/// The addresses behind the name in `address`, asked of the system's resolver.
+async fn resolve(address: &Multiaddr) -> io::Result<Vec<Multiaddr>> {
+    let mut name = None;
+    for part in address {
+        match part {
+            Protocol::Dns(host) => name = Some((host.into_owned(), [true, true])),
+            Protocol::Dns4(host) => name = Some((host.into_owned(), [true, false])),
+            Protocol::Dns6(host) => name = Some((host.into_owned(), [false, true])),
+            _ => {}
+        }
+    }
+    let Some((host, [v4, v6])) = name else { return Ok(vec![address.clone()]) };
+    let found = tokio::net::lookup_host((host.as_str(), 0))
+        .await
+        .map_err(|error| io::Error::new(error.kind(), format!("the name {host} cannot be resolved: {error}")))?;
+    let with = |ip: IpAddr| -> Multiaddr {
+        address
+            .iter()
+            .map(|part| match part {
+                Protocol::Dns(_) | Protocol::Dns4(_) | Protocol::Dns6(_) => ip.into(),
+                other => other,
+            })
+            .collect()
+    };
+    Ok(found.map(|found| found.ip()).filter(|ip| if ip.is_ipv4() { v4 } else { v6 }).map(with).collect())
+}

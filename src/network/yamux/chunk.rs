@@ -1,0 +1,62 @@
+//! Buffers that streams and their connection hand to each other.
+
+use parking_lot::Mutex;
+
+/// Size of a full chunk in bytes.
+pub(super) const CHUNK: usize = 64 * 1024;
+/// Chunks kept for reuse by one connection.
+const KEPT: usize = 8;
+/// Below this size a buffer is allocated to measure: a chunk of full size would mostly stay empty.
+const SMALL: usize = 4 * 1024;
+
+/// A connection's unused full chunks.
+#[derive(Default)]
+pub(super) struct Pool(Mutex<Vec<Vec<u8>>>);
+
+impl Pool {
+    /// An empty buffer with room for `n` bytes, at most [`CHUNK`], and for more if `n` is not small.
+    pub(super) fn take(&self, n: usize) -> Vec<u8> {
+        if n < SMALL {
+            return Vec::with_capacity(n.max(256));
+        }
+        self.take_full()
+    }
+
+    /// An empty buffer of full size.
+    pub(super) fn take_full(&self) -> Vec<u8> {
+        let reused = self.0.lock().pop();
+        reused.unwrap_or_else(|| Vec::with_capacity(CHUNK))
+    }
+
+    /// Returns a buffer; only full-sized ones are kept.
+    pub(super) fn put(&self, mut chunk: Vec<u8>) {
+        if chunk.capacity() < CHUNK {
+            return;
+        }
+        chunk.clear();
+        let mut kept = self.0.lock();
+        if kept.len() < KEPT {
+            kept.push(chunk);
+        }
+    }
+
+    /// Frees all unused chunks.
+    pub(super) fn trim(&self) {
+        *self.0.lock() = Vec::new();
+    }
+
+    /// Appends to `tail` as much of `data` as fits into a chunk of at most `limit` bytes, enlarging a small chunk at
+    /// most once; returns how many bytes were taken.
+    pub(super) fn append(&self, tail: &mut Vec<u8>, data: &[u8], limit: usize) -> usize {
+        let n = data.len().min(limit.saturating_sub(tail.len()));
+        if tail.capacity() - tail.len() < n {
+            let wanted = tail.len() + n;
+            // Doubling keeps the copies of a slowly growing chunk linear.
+            let mut larger = self.take((2 * wanted).min(CHUNK));
+            larger.extend_from_slice(tail);
+            *tail = larger;
+        }
+        tail.extend_from_slice(&data[..n]);
+        n
+    }
+}

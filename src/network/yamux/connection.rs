@@ -1,0 +1,297 @@
+//! The connection as libp2p's stream muxer: moves bytes between the socket and the [`Core`].
+
+use std::{
+    io,
+    pin::Pin,
+    task::{Context, Poll},
+    time::{Duration, Instant},
+};
+
+use futures::{AsyncRead, AsyncWrite};
+use libp2p::core::muxing::{StreamMuxer, StreamMuxerEvent};
+
+use super::{
+    Config,
+    clock::Tick,
+    core::{Core, Role},
+    frame::{GO_AWAY_NORMAL, GO_AWAY_PROTOCOL_ERROR, Violation},
+    io::Input,
+    state::park,
+    stream::Stream,
+};
+
+/// Bytes moved in each direction before the task lets others run.
+const TURN: usize = 512 * 1024;
+/// The same for what is still read after writing has failed: more than socket buffers hold.
+const LAST_TURNS: usize = 64;
+/// How long a connection that ends because of a violation tries to tell the remote.
+const GO_AWAY_TIME: Duration = Duration::from_secs(1);
+
+enum Phase {
+    Open,
+    /// The remote broke the protocol: only the go-away is still written.
+    Dying(Violation),
+    /// `poll_close` was called: what was queued is written, what arrives is discarded.
+    Closing,
+    Closed,
+}
+
+enum Failure {
+    Io(io::Error),
+    Violation(Violation),
+}
+
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Self {
+        Self::Io(error)
+    }
+}
+
+impl From<Violation> for Failure {
+    fn from(violation: Violation) -> Self {
+        Self::Violation(violation)
+    }
+}
+
+/// A yamux connection over `C`, to be polled by one task within a tokio runtime. `poll` drives everything;
+/// `poll_inbound` and `poll_outbound` only hand over streams.
+///
+/// `poll_outbound` fails only when the connection has ended. An open that is refused for another reason gives a stream
+/// whose every use fails: [`io::ErrorKind::OutOfMemory`] if the budget is used up, [`io::ErrorKind::ConnectionRefused`]
+/// if the stream ids are used up or the remote takes no more streams.
+///
+/// `poll_close` ends all streams, and is ready when everything they had queued is written and the socket is closed.
+pub struct Muxer<C> {
+    socket: C,
+    phase: Phase,
+    needs_flush: bool,
+    input: Input,
+    pub(super) core: Core,
+}
+
+impl<C> Muxer<C> {
+    pub(super) fn new(socket: C, config: Config, role: Role) -> Self {
+        Self { socket, phase: Phase::Open, needs_flush: false, input: Input::new(), core: Core::new(config, role) }
+    }
+
+    /// The connection is gone: every stream learns it.
+    fn fail(&mut self) {
+        self.phase = Phase::Closed;
+        self.core.end_streams();
+    }
+}
+
+impl<C> Drop for Muxer<C> {
+    fn drop(&mut self) {
+        self.fail();
+    }
+}
+
+impl<C: AsyncRead + AsyncWrite + Unpin> Muxer<C> {
+    /// Moves everything that can be moved now.
+    fn drive(&mut self, cx: &mut Context<'_>) -> Result<(), Failure> {
+        self.core.start();
+        let mut written = self.write(cx);
+        let mut again = self.read(cx)?;
+        if written.is_err() {
+            // What the remote sent before it closed is still to be delivered.
+            for _ in 0..LAST_TURNS {
+                again = again && self.read(cx)?;
+            }
+        }
+        if matches!(written, Ok(false)) && self.core.has_output() {
+            written = self.write(cx);
+        }
+        again |= written?;
+        while self.core.clock.check(cx)? == Tick::Idle {
+            self.core.on_idle();
+            self.input.trim();
+            again |= self.write(cx)?;
+        }
+        if again {
+            cx.waker().wake_by_ref();
+        }
+        Ok(())
+    }
+
+    /// Writes until nothing is left or the socket is full; true if it stopped to let others run.
+    fn write(&mut self, cx: &mut Context<'_>) -> io::Result<bool> {
+        let mut total = 0;
+        loop {
+            self.core.fill();
+            if self.core.output.is_empty() {
+                break;
+            }
+            match self.core.output.poll_write(cx, &mut self.socket)? {
+                Poll::Ready(n) => {
+                    self.needs_flush = true;
+                    self.core.clock.on_written(n);
+                    total += n;
+                }
+                Poll::Pending => {
+                    self.core.clock.on_blocked();
+                    return Ok(false);
+                }
+            }
+            if total >= TURN {
+                return Ok(true);
+            }
+        }
+        if self.needs_flush {
+            match Pin::new(&mut self.socket).poll_flush(cx)? {
+                Poll::Ready(()) => {
+                    self.needs_flush = false;
+                    self.core.clock.on_flushed();
+                }
+                Poll::Pending => self.core.clock.on_blocked(),
+            }
+        }
+        Ok(false)
+    }
+
+    /// Reads until nothing more has arrived; true if it stopped to let others run.
+    fn read(&mut self, cx: &mut Context<'_>) -> Result<bool, Failure> {
+        let mut total = 0;
+        while total < TURN {
+            match self.input.poll_fill(cx, &mut self.socket)? {
+                Poll::Ready(0) => {
+                    let text = "yamux: the remote closed the connection";
+                    return Err(io::Error::new(io::ErrorKind::UnexpectedEof, text).into());
+                }
+                Poll::Ready(n) => {
+                    total += n;
+                    self.core.clock.on_read(n);
+                    self.core.parse(&mut self.input)?;
+                }
+                Poll::Pending => return Ok(false),
+            }
+        }
+        Ok(true)
+    }
+
+    /// Writes what is left. Meanwhile discards what arrives: a remote that waits for us to read might else never read
+    /// itself, and closing a TCP socket with unread data is a reset, which can destroy what we have just sent.
+    fn poll_finish(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let mut total = 0;
+        // The end of the remote's direction, with or without error, is of no interest here: ours decides.
+        while let Poll::Ready(Ok(n @ 1..)) = self.input.poll_fill(cx, &mut self.socket) {
+            self.input.discard();
+            total += n;
+            if total >= TURN {
+                cx.waker().wake_by_ref();
+                break;
+            }
+        }
+        while !self.core.output.is_empty() {
+            match self.core.output.poll_write(cx, &mut self.socket)? {
+                Poll::Ready(_) => self.needs_flush = true,
+                Poll::Pending => return Poll::Pending,
+            }
+        }
+        if self.needs_flush {
+            match Pin::new(&mut self.socket).poll_flush(cx)? {
+                Poll::Ready(()) => self.needs_flush = false,
+                Poll::Pending => return Poll::Pending,
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    fn check_open(&self) -> io::Result<()> {
+        match self.phase {
+            Phase::Closed => Err(io::Error::new(io::ErrorKind::NotConnected, "yamux: the connection is closed")),
+            // While the connection ends there are just no more streams; `poll` reports why.
+            Phase::Open | Phase::Dying(_) | Phase::Closing => Ok(()),
+        }
+    }
+}
+
+impl<C: AsyncRead + AsyncWrite + Unpin> StreamMuxer for Muxer<C> {
+    type Substream = Stream;
+    type Error = io::Error;
+
+    fn poll_inbound(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<Stream>> {
+        let this = self.get_mut();
+        this.check_open()?;
+        match this.core.accept() {
+            Some(stream) => Poll::Ready(Ok(stream)),
+            None => {
+                park(&mut this.core.inbound_waker, cx);
+                Poll::Pending
+            }
+        }
+    }
+
+    fn poll_outbound(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<Stream>> {
+        let this = self.get_mut();
+        this.check_open()?;
+        let stream = if let Phase::Open = this.phase { this.core.open() } else { None };
+        match stream {
+            Some(stream) => Poll::Ready(Ok(stream)),
+            None => {
+                park(&mut this.core.outbound_waker, cx);
+                Poll::Pending
+            }
+        }
+    }
+
+    fn poll_close(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        match this.phase {
+            Phase::Open => {
+                this.core.take_queues();
+                this.core.end_streams();
+                this.core.push_go_away(GO_AWAY_NORMAL);
+                this.phase = Phase::Closing;
+            }
+            Phase::Closed => return Poll::Ready(Ok(())),
+            Phase::Dying(_) | Phase::Closing => {}
+        }
+        let closed = match this.poll_finish(cx) {
+            Poll::Ready(Ok(())) => Pin::new(&mut this.socket).poll_close(cx),
+            other => other,
+        };
+        if closed.is_ready() {
+            this.phase = Phase::Closed;
+        }
+        closed
+    }
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<StreamMuxerEvent>> {
+        let this = self.get_mut();
+        this.core.shared.waker.register(cx.waker());
+        if let Phase::Open = this.phase {
+            match this.drive(cx) {
+                Ok(()) => return Poll::Pending,
+                Err(Failure::Io(error)) => {
+                    this.fail();
+                    return Poll::Ready(Err(error));
+                }
+                Err(Failure::Violation(violation)) => {
+                    this.core.end_streams();
+                    this.core.output.abandon();
+                    this.core.push_go_away(GO_AWAY_PROTOCOL_ERROR);
+                    this.core.clock.arm(Instant::now() + GO_AWAY_TIME);
+                    this.phase = Phase::Dying(violation);
+                }
+            }
+        }
+        this.check_dying(cx)
+    }
+}
+
+impl<C: AsyncRead + AsyncWrite + Unpin> Muxer<C> {
+    /// After a violation: reports it once the go-away is written, or its time is over.
+    fn check_dying(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<StreamMuxerEvent>> {
+        if let Phase::Dying(_) = self.phase {
+            if self.poll_finish(cx).is_pending() && !self.core.clock.poll_armed(cx) {
+                return Poll::Pending;
+            }
+            if let Phase::Dying(violation) = std::mem::replace(&mut self.phase, Phase::Closed) {
+                return Poll::Ready(Err(violation.into()));
+            }
+        }
+        self.check_open()?;
+        Poll::Pending
+    }
+}

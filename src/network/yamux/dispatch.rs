@@ -1,0 +1,162 @@
+//! What the remote sends.
+
+use std::sync::Arc;
+
+use super::{
+    Stream,
+    core::{Body, Core, Role},
+    frame::{ACK, FIN, Header, Kind, RST, SYN, Violation},
+    io::Input,
+    state::{End, Inner, wake},
+};
+
+/// Longest data frame that is accepted in bytes, also for streams that are unknown.
+const FRAME_MAX: u32 = 16 * 1024 * 1024;
+
+impl Core {
+    /// Handles all that has arrived. The data of a frame is delivered as it arrives, in parts.
+    pub(super) fn parse(&mut self, input: &mut Input) -> Result<(), Violation> {
+        loop {
+            match self.body.take() {
+                Some(body) => self.body = self.receive(body, input),
+                None => match input.header()? {
+                    Some(header) => self.dispatch(header)?,
+                    None => return Ok(()),
+                },
+            }
+            if self.body.as_ref().is_some_and(|body| body.left > 0) && input.unparsed().is_empty() {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Delivers what has arrived of a data frame; returns what is still to come.
+    fn receive(&mut self, mut body: Body, input: &mut Input) -> Option<Body> {
+        let data = input.unparsed();
+        let n = data.len().min(body.left);
+        body.left -= n;
+        let finished = body.stream.as_ref().is_some_and(|inner| {
+            let mut state = inner.state.lock();
+            state.receive(&self.shared.pool, &data[..n]);
+            if body.left == 0 && body.fin {
+                state.fin_received = true;
+            }
+            let finished = state.finished();
+            let reader = state.reader.take();
+            drop(state);
+            wake(reader);
+            finished
+        });
+        input.advance(n);
+        if body.left > 0 {
+            return Some(body);
+        }
+        if finished && let Some(inner) = body.stream {
+            self.remove(inner.id);
+        }
+        None
+    }
+
+    fn dispatch(&mut self, header: Header) -> Result<(), Violation> {
+        match header.kind {
+            Kind::Ping => self.on_ping(header),
+            Kind::GoAway => {
+                tracing::debug!(code = header.length, "yamux: the remote takes no more streams");
+                self.remote_away = true;
+                wake(self.outbound_waker.take());
+                Ok(())
+            }
+            Kind::Data | Kind::WindowUpdate => self.on_stream_frame(header),
+        }
+    }
+
+    fn on_ping(&mut self, header: Header) -> Result<(), Violation> {
+        if !header.has(ACK) {
+            return self.push_control(Header::new(Kind::Ping, ACK, 0, header.length));
+        }
+        if let Some(time) = self.clock.pong(header.length) {
+            self.shared.set_round_trip(time);
+        }
+        Ok(())
+    }
+
+    fn on_stream_frame(&mut self, header: Header) -> Result<(), Violation> {
+        let data = header.kind == Kind::Data;
+        if data && header.length > FRAME_MAX {
+            return Err(Violation(format!("a data frame of {} bytes", header.length)));
+        }
+        if header.has(SYN) {
+            self.open_inbound(header.stream)?;
+        }
+        let inner = self.streams.get(&header.stream).cloned();
+        if let Some(inner) = &inner {
+            if header.has(ACK) {
+                self.on_acknowledged(inner);
+            }
+            if header.has(RST) {
+                inner.end(End::RESET);
+                self.remove(header.stream);
+            } else if data {
+                if !inner.state.lock().announce(header.length) {
+                    return Err(Violation(format!("data beyond the receive window of stream {}", header.stream)));
+                }
+            } else {
+                self.on_window_update(inner, header)?;
+            }
+        }
+        if data {
+            // Data behind a reset or for an unknown stream was on its way when the stream ended here.
+            let stream = inner.filter(|_| !header.has(RST));
+            self.body = Some(Body { stream, left: header.length as usize, fin: header.has(FIN) });
+        }
+        Ok(())
+    }
+
+    fn open_inbound(&mut self, id: u32) -> Result<(), Violation> {
+        let odd = id % 2 == 1;
+        if id == 0 || odd != (self.role == Role::Server) {
+            return Err(Violation(format!("it opened stream {id}, which is not one of its ids")));
+        }
+        if self.streams.contains_key(&id) {
+            return Err(Violation(format!("it opened stream {id} twice")));
+        }
+        let room = self.streams.len() < self.config.max_streams && self.waiting.len() < self.config.accept_backlog;
+        let reservation = if room { self.reserve() } else { None };
+        let Some(reservation) = reservation else {
+            return self.push_control(Header::new(Kind::WindowUpdate, RST, id, 0));
+        };
+        let inner = Inner::new(id, self.shared.clone(), reservation);
+        self.streams.insert(id, inner.clone());
+        self.waiting.push_back(Stream::new(inner));
+        wake(self.inbound_waker.take());
+        Ok(())
+    }
+
+    fn on_acknowledged(&mut self, inner: &Arc<Inner>) {
+        if std::mem::take(&mut inner.state.lock().unacknowledged) {
+            self.unacknowledged -= 1;
+            wake(self.outbound_waker.take());
+        }
+    }
+
+    fn on_window_update(&mut self, inner: &Arc<Inner>, header: Header) -> Result<(), Violation> {
+        let mut state = inner.state.lock();
+        if !state.add_send_window(header.length) {
+            return Err(Violation(format!("a window update overflows the window of stream {}", header.stream)));
+        }
+        let writer = if header.length > 0 { state.writer.take() } else { None };
+        let mut reader = None;
+        if header.has(FIN) {
+            state.fin_received = true;
+            reader = state.reader.take();
+        }
+        let finished = state.finished();
+        drop(state);
+        wake(writer);
+        wake(reader);
+        if finished {
+            self.remove(header.stream);
+        }
+        Ok(())
+    }
+}

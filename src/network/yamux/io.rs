@@ -1,0 +1,209 @@
+//! The connection's read buffer and its queue of bytes to write.
+
+use std::{
+    collections::VecDeque,
+    io::{self, IoSlice},
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+};
+
+use futures::{AsyncRead, AsyncWrite};
+
+use super::{
+    chunk::{CHUNK, Pool},
+    frame::{HEADER, Header, Kind, Violation},
+    state::Shared,
+};
+
+/// The read buffer starts small and doubles up to the larger size while reads fill it.
+const READ_SMALL: usize = 8 * 1024;
+const READ_LARGE: usize = 256 * 1024;
+/// Frames up to this size are gathered into a common chunk, larger ones are written from their own.
+const GATHER: usize = 8 * 1024;
+/// No frame is added while this many bytes wait for the socket.
+const OUTPUT: usize = 128 * 1024;
+/// Chunks given to one vectored write.
+const SLICES: usize = 8;
+
+/// Bytes read from the socket and not yet parsed.
+pub(super) struct Input {
+    buffer: Vec<u8>,
+    start: usize,
+    end: usize,
+}
+
+impl Input {
+    pub(super) fn new() -> Self {
+        Self { buffer: Vec::new(), start: 0, end: 0 }
+    }
+
+    /// Reads once; `Ok(0)` is the end of the connection.
+    pub(super) fn poll_fill<C: AsyncRead + Unpin>(
+        &mut self,
+        cx: &mut Context<'_>,
+        socket: &mut C,
+    ) -> Poll<io::Result<usize>> {
+        self.buffer.copy_within(self.start..self.end, 0);
+        self.end -= self.start;
+        self.start = 0;
+        if self.buffer.is_empty() {
+            self.buffer.resize(READ_SMALL, 0);
+        }
+        let n = ready!(Pin::new(socket).poll_read(cx, &mut self.buffer[self.end..]))?;
+        self.end += n;
+        if self.end == self.buffer.len() && self.end < READ_LARGE {
+            self.buffer.resize(2 * self.end, 0);
+        }
+        Poll::Ready(Ok(n))
+    }
+
+    pub(super) fn unparsed(&self) -> &[u8] {
+        &self.buffer[self.start..self.end]
+    }
+
+    pub(super) fn advance(&mut self, n: usize) {
+        self.start += n;
+    }
+
+    pub(super) fn discard(&mut self) {
+        self.start = self.end;
+    }
+
+    /// Takes a header if it has fully arrived.
+    pub(super) fn header(&mut self) -> Result<Option<Header>, Violation> {
+        let Some(bytes) = self.unparsed().first_chunk::<HEADER>() else { return Ok(None) };
+        let header = Header::decode(bytes)?;
+        self.start += HEADER;
+        Ok(Some(header))
+    }
+
+    /// Frees the buffer if it is empty.
+    pub(super) fn trim(&mut self) {
+        if self.start == self.end {
+            *self = Self::new();
+        }
+    }
+}
+
+/// Frames on their way to the socket.
+pub(super) struct Output {
+    shared: Arc<Shared>,
+    chunks: VecDeque<Vec<u8>>,
+    /// Bytes of the first chunk that are written.
+    written: usize,
+    len: usize,
+}
+
+impl Output {
+    pub(super) fn new(shared: Arc<Shared>) -> Self {
+        Self { shared, chunks: VecDeque::new(), written: 0, len: 0 }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    pub(super) fn has_room(&self) -> bool {
+        self.len < OUTPUT
+    }
+
+    fn pool(&self) -> &Pool {
+        &self.shared.pool
+    }
+
+    /// Appends a frame without data.
+    pub(super) fn push_header(&mut self, header: Header) {
+        self.gather(&header.encode());
+    }
+
+    /// Appends whole frames.
+    pub(super) fn push_bytes(&mut self, frames: &[u8]) {
+        for part in frames.chunks(CHUNK / HEADER * HEADER) {
+            self.gather(part);
+        }
+    }
+
+    /// Appends a data frame; `frame` has room for the header at its beginning.
+    pub(super) fn push_data(&mut self, stream: u32, flags: u16, mut frame: Vec<u8>) {
+        // At most `CHUNK` bytes.
+        let length = (frame.len() - HEADER) as u32;
+        let header = Header::new(Kind::Data, flags, stream, length);
+        frame[..HEADER].copy_from_slice(&header.encode());
+        if frame.len() <= GATHER {
+            self.gather(&frame);
+            self.pool().put(frame);
+        } else {
+            self.len += frame.len();
+            self.chunks.push_back(frame);
+        }
+    }
+
+    fn gather(&mut self, frame: &[u8]) {
+        self.len += frame.len();
+        match self.chunks.back_mut() {
+            Some(tail) if tail.capacity() - tail.len() >= frame.len() => tail.extend_from_slice(frame),
+            _ => {
+                let mut chunk = self.pool().take_full();
+                chunk.extend_from_slice(frame);
+                self.chunks.push_back(chunk);
+            }
+        }
+    }
+
+    /// Writes once.
+    pub(super) fn poll_write<C: AsyncWrite + Unpin>(
+        &mut self,
+        cx: &mut Context<'_>,
+        socket: &mut C,
+    ) -> Poll<io::Result<usize>> {
+        let socket = Pin::new(socket);
+        let mut chunks = self.chunks.iter();
+        let first = chunks.next().map_or(&[][..], |chunk| &chunk[self.written..]);
+        let n = if self.chunks.len() <= 1 {
+            ready!(socket.poll_write(cx, first))?
+        } else {
+            let mut slices = [IoSlice::new(first); SLICES];
+            let mut used = 1;
+            for (slice, chunk) in slices[1..].iter_mut().zip(chunks) {
+                *slice = IoSlice::new(chunk);
+                used += 1;
+            }
+            ready!(socket.poll_write_vectored(cx, &slices[..used]))?
+        };
+        if n == 0 {
+            return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+        }
+        self.remove(n);
+        Poll::Ready(Ok(n))
+    }
+
+    fn remove(&mut self, mut n: usize) {
+        self.len -= n;
+        while let Some(first) = self.chunks.front() {
+            let rest = first.len() - self.written;
+            if n < rest {
+                self.written += n;
+                return;
+            }
+            n -= rest;
+            self.written = 0;
+            if let Some(chunk) = self.chunks.pop_front() {
+                self.pool().put(chunk);
+            }
+        }
+    }
+
+    /// Forgets what can be left out without tearing a frame that is partly written.
+    pub(super) fn abandon(&mut self) {
+        let keep = usize::from(self.written > 0);
+        while self.chunks.len() > keep {
+            if let Some(chunk) = self.chunks.pop_back() {
+                self.len -= chunk.len();
+                self.pool().put(chunk);
+            }
+        }
+    }
+}
+
+const _: () = assert!(OUTPUT >= 2 * CHUNK && READ_SMALL > HEADER);

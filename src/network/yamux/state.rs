@@ -1,0 +1,401 @@
+//! What a stream's handle and its connection share. No lock here is ever held across socket input or output.
+
+use std::{
+    collections::VecDeque,
+    io,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, AtomicUsize, Ordering},
+    },
+    task::{Context, Waker},
+    time::{Duration, Instant},
+};
+
+use futures::task::AtomicWaker;
+use parking_lot::Mutex;
+
+use super::{
+    budget::{Budget, Reservation},
+    chunk::{CHUNK, Pool},
+    frame::{HEADER, INITIAL_WINDOW},
+};
+
+/// Bytes that one stream may queue for sending, and what is left to it while its connection queues more than
+/// [`CONNECTION_QUEUE`]: memory stays bounded also with thousands of writers on a stalled connection.
+const SEND_QUEUE: usize = 128 * 1024;
+const SEND_QUEUE_CROWDED: usize = 16 * 1024;
+const CONNECTION_QUEUE: usize = 4 * 1024 * 1024;
+/// A window doubles when half of it was consumed in less than this many round-trips.
+const GROWTH_ROUND_TRIPS: u32 = 4;
+
+/// The part of a connection that its streams use.
+pub(super) struct Shared {
+    /// Wakes the connection's task.
+    pub(super) waker: AtomicWaker,
+    pub(super) pool: Pool,
+    inbox: Mutex<Inbox>,
+    /// Round-trip time in nanoseconds; 0 until it is known.
+    round_trip: AtomicU64,
+    /// Bytes queued by all streams.
+    queued: AtomicUsize,
+    pub(super) growth: Arc<Budget>,
+    window_max: u32,
+    frame_max: usize,
+}
+
+/// Streams that want something from the connection, each at most once.
+#[derive(Default)]
+struct Inbox {
+    streams: VecDeque<Arc<Inner>>,
+    closed: bool,
+}
+
+impl Shared {
+    pub(super) fn new(window_max: u32, connection_window_max: usize, frame_size: usize) -> Self {
+        Self {
+            waker: AtomicWaker::new(),
+            pool: Pool::default(),
+            inbox: Mutex::default(),
+            round_trip: AtomicU64::new(0),
+            queued: AtomicUsize::new(0),
+            growth: Arc::new(Budget::new(connection_window_max)),
+            window_max: window_max.max(INITIAL_WINDOW),
+            frame_max: HEADER + frame_size.clamp(1, CHUNK - HEADER),
+        }
+    }
+
+    /// Queues a stream whose state has just become `scheduled`.
+    pub(super) fn notify(&self, stream: Arc<Inner>) {
+        let mut inbox = self.inbox.lock();
+        // A closed connection serves nobody; keeping the stream would be a reference cycle.
+        if inbox.closed {
+            return;
+        }
+        let first = inbox.streams.is_empty();
+        inbox.streams.push_back(stream);
+        drop(inbox);
+        // Later streams find a connection that is awake or waits for room in its socket.
+        if first {
+            self.waker.wake();
+        }
+    }
+
+    /// Exchanges the inbox for an empty queue.
+    pub(super) fn take_inbox(&self, empty: &mut VecDeque<Arc<Inner>>) {
+        std::mem::swap(&mut self.inbox.lock().streams, empty);
+    }
+
+    pub(super) fn has_inbox(&self) -> bool {
+        !self.inbox.lock().streams.is_empty()
+    }
+
+    pub(super) fn close_inbox(&self) -> VecDeque<Arc<Inner>> {
+        let mut inbox = self.inbox.lock();
+        inbox.closed = true;
+        std::mem::take(&mut inbox.streams)
+    }
+
+    pub(super) fn round_trip(&self) -> Option<Duration> {
+        Some(self.round_trip.load(Ordering::Relaxed)).filter(|n| *n > 0).map(Duration::from_nanos)
+    }
+
+    pub(super) fn set_round_trip(&self, time: Duration) {
+        let nanos = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+        self.round_trip.store(nanos.max(1), Ordering::Relaxed);
+    }
+}
+
+/// A stream.
+pub(super) struct Inner {
+    pub(super) id: u32,
+    pub(super) shared: Arc<Shared>,
+    pub(super) state: Mutex<State>,
+}
+
+impl Inner {
+    pub(super) fn new(id: u32, shared: Arc<Shared>, reservation: Reservation) -> Arc<Self> {
+        Arc::new(Self { id, shared, state: Mutex::new(State::new(Some(reservation), None)) })
+    }
+
+    /// A stream that has already ended and is unknown to any remote.
+    pub(super) fn ended(shared: Arc<Shared>, end: End) -> Arc<Self> {
+        Arc::new(Self { id: 0, shared, state: Mutex::new(State::new(None, Some(end))) })
+    }
+
+    /// Ends the stream early: queued data is discarded, received data stays readable.
+    pub(super) fn end(&self, end: End) {
+        let mut state = self.state.lock();
+        state.end.get_or_insert(end);
+        state.discard_queue(&self.shared);
+        let wakers = (state.reader.take(), state.writer.take());
+        drop(state);
+        wake(wakers.0);
+        wake(wakers.1);
+    }
+}
+
+pub(super) fn wake(waker: Option<Waker>) {
+    if let Some(waker) = waker {
+        waker.wake();
+    }
+}
+
+/// Stores the task's waker in `slot`.
+pub(super) fn park(slot: &mut Option<Waker>, cx: &Context<'_>) {
+    match slot {
+        Some(waker) if waker.will_wake(cx.waker()) => {}
+        _ => *slot = Some(cx.waker().clone()),
+    }
+}
+
+/// Why a stream ended before both directions were finished.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct End {
+    pub(super) kind: io::ErrorKind,
+    pub(super) text: &'static str,
+}
+
+impl End {
+    pub(super) const RESET: Self = Self { kind: io::ErrorKind::ConnectionReset, text: "the remote reset the stream" };
+    pub(super) const LOST: Self =
+        Self { kind: io::ErrorKind::ConnectionAborted, text: "the connection ended before the stream" };
+
+    pub(super) fn error(self) -> io::Error {
+        io::Error::new(self.kind, self.text)
+    }
+}
+
+/// Our FIN.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Fin {
+    Open,
+    /// To be sent after the queued data.
+    Requested,
+    Sent,
+}
+
+pub(super) struct State {
+    /// Received data, not yet taken by the reader.
+    pub(super) received: VecDeque<Vec<u8>>,
+    /// Received bytes that the reader has not consumed, announced bytes of a partly received frame included.
+    buffered: u32,
+    /// Bytes the remote may still send. `credit + buffered <= window` at all times.
+    credit: u32,
+    /// The current size of the receive window.
+    window: u32,
+    /// When the last window update became due.
+    epoch: Instant,
+    /// A window update is to be sent.
+    pub(super) update_due: bool,
+    pub(super) fin_received: bool,
+
+    /// Frames to be sent: room for the header, then data. Their send window is already taken.
+    queue: VecDeque<Vec<u8>>,
+    queued: usize,
+    send_window: u32,
+    pub(super) fin: Fin,
+    /// SYN or ACK, carried by the next frame, or 0.
+    pub(super) greeting: u16,
+    /// Outbound and not yet acknowledged.
+    pub(super) unacknowledged: bool,
+
+    pub(super) end: Option<End>,
+    /// The handle is gone.
+    pub(super) dropped: bool,
+    /// In the connection's inbox.
+    pub(super) scheduled: bool,
+    /// In the connection's ring of senders.
+    pub(super) sending: bool,
+    pub(super) reader: Option<Waker>,
+    pub(super) writer: Option<Waker>,
+    reservation: Option<Reservation>,
+}
+
+impl State {
+    fn new(reservation: Option<Reservation>, end: Option<End>) -> Self {
+        Self {
+            received: VecDeque::new(),
+            buffered: 0,
+            credit: INITIAL_WINDOW,
+            window: INITIAL_WINDOW,
+            epoch: Instant::now(),
+            update_due: false,
+            fin_received: false,
+            queue: VecDeque::new(),
+            queued: 0,
+            send_window: INITIAL_WINDOW,
+            fin: Fin::Open,
+            greeting: 0,
+            unacknowledged: false,
+            end,
+            dropped: false,
+            scheduled: false,
+            sending: false,
+            reader: None,
+            writer: None,
+            reservation,
+        }
+    }
+
+    /// Marks the stream as waiting in the inbox; true if the caller has to put it there.
+    #[must_use]
+    pub(super) fn schedule(&mut self) -> bool {
+        !std::mem::replace(&mut self.scheduled, true)
+    }
+
+    /// Both directions have ended with FIN.
+    pub(super) fn finished(&self) -> bool {
+        self.fin == Fin::Sent && self.fin_received
+    }
+
+    /// A data frame of `n` bytes was announced; false if it exceeds the window.
+    pub(super) fn announce(&mut self, n: u32) -> bool {
+        let Some(credit) = self.credit.checked_sub(n) else { return false };
+        self.credit = credit;
+        self.buffered += n;
+        true
+    }
+
+    /// Appends announced data.
+    pub(super) fn receive(&mut self, pool: &Pool, mut data: &[u8]) {
+        // Data behind a FIN can reach no reader that saw the end.
+        if self.dropped || self.fin_received {
+            return;
+        }
+        if let Some(tail) = self.received.back_mut() {
+            let n = pool.append(tail, data, CHUNK);
+            data = &data[n..];
+        }
+        while !data.is_empty() {
+            let n = data.len().min(CHUNK);
+            let mut chunk = pool.take(n);
+            chunk.extend_from_slice(&data[..n]);
+            self.received.push_back(chunk);
+            data = &data[n..];
+        }
+    }
+
+    /// The reader has consumed `n` bytes. Enlarges the window if it limits the throughput; true if the caller has to
+    /// put the stream into the inbox for a window update.
+    #[must_use]
+    pub(super) fn consume(&mut self, shared: &Shared, n: usize) -> bool {
+        // What the reader took was announced before, as `u32`.
+        self.buffered -= n as u32;
+        if self.fin_received || self.end.is_some() || self.update_due {
+            return false;
+        }
+        if self.window - self.credit - self.buffered < self.window / 2 {
+            return false;
+        }
+        let now = Instant::now();
+        let fast = shared.round_trip().is_some_and(|time| now - self.epoch < time * GROWTH_ROUND_TRIPS);
+        let larger = self.window.saturating_mul(2).min(shared.window_max);
+        if fast && larger > self.window {
+            let reserved = self.reservation.as_mut().is_some_and(|r| r.grow((larger - self.window) as usize));
+            if reserved {
+                self.window = larger;
+            }
+        }
+        self.epoch = now;
+        self.update_due = true;
+        self.schedule()
+    }
+
+    /// The increment of the window update that is due, if the remote can use one.
+    pub(super) fn take_update(&mut self) -> Option<u32> {
+        if !std::mem::take(&mut self.update_due) || self.fin_received {
+            return None;
+        }
+        let increment = self.window - self.credit - self.buffered;
+        self.credit += increment;
+        Some(increment).filter(|n| *n > 0)
+    }
+
+    /// The current size of the receive window.
+    #[cfg(test)]
+    pub(super) fn window(&self) -> u32 {
+        self.window
+    }
+
+    #[cfg(test)]
+    pub(super) fn buffer_capacity(&self) -> usize {
+        self.received.iter().chain(&self.queue).map(Vec::capacity).sum()
+    }
+
+    /// Adds to the send window; false if it overflows.
+    pub(super) fn add_send_window(&mut self, n: u32) -> bool {
+        self.send_window.checked_add(n).map(|sum| self.send_window = sum).is_some()
+    }
+
+    /// Queues as much of `data` as window and queue take; 0 if the writer has to wait.
+    pub(super) fn write(&mut self, shared: &Shared, mut data: &[u8]) -> usize {
+        let crowded = shared.queued.load(Ordering::Relaxed) >= CONNECTION_QUEUE;
+        let limit = if crowded { SEND_QUEUE_CROWDED } else { SEND_QUEUE };
+        let room = limit.saturating_sub(self.queued).min(self.send_window as usize);
+        data = &data[..room.min(data.len())];
+        let accepted = data.len();
+        while !data.is_empty() {
+            let n = match self.queue.back_mut() {
+                Some(tail) if tail.len() < shared.frame_max => shared.pool.append(tail, data, shared.frame_max),
+                _ => {
+                    let n = data.len().min(shared.frame_max - HEADER);
+                    let mut chunk = shared.pool.take(HEADER + n);
+                    chunk.extend_from_slice(&[0; HEADER]);
+                    chunk.extend_from_slice(&data[..n]);
+                    self.queue.push_back(chunk);
+                    n
+                }
+            };
+            data = &data[n..];
+        }
+        self.queued += accepted;
+        self.send_window -= accepted as u32;
+        shared.queued.fetch_add(accepted, Ordering::Relaxed);
+        accepted
+    }
+
+    /// True while there is data or a FIN to send.
+    pub(super) fn has_frames(&self) -> bool {
+        !self.queue.is_empty() || self.fin == Fin::Requested
+    }
+
+    /// The next data frame with room for its header, and whether it carries FIN.
+    pub(super) fn next_frame(&mut self, shared: &Shared) -> Option<(Vec<u8>, bool)> {
+        let chunk = match self.queue.pop_front() {
+            Some(chunk) => chunk,
+            None if self.fin == Fin::Requested => vec![0; HEADER],
+            None => return None,
+        };
+        let n = chunk.len() - HEADER;
+        self.queued -= n;
+        shared.queued.fetch_sub(n, Ordering::Relaxed);
+        let fin = self.queue.is_empty() && self.fin == Fin::Requested;
+        if fin {
+            self.fin = Fin::Sent;
+        }
+        Some((chunk, fin))
+    }
+
+    /// Forgets the data that is queued for sending.
+    pub(super) fn discard_queue(&mut self, shared: &Shared) {
+        shared.queued.fetch_sub(std::mem::take(&mut self.queued), Ordering::Relaxed);
+        for chunk in std::mem::take(&mut self.queue) {
+            shared.pool.put(chunk);
+        }
+    }
+
+    /// The handle is gone: forgets everything buffered and gives back the reservation. True if the caller has to put
+    /// the stream into the inbox for a reset.
+    #[must_use]
+    pub(super) fn drop_handle(&mut self, shared: &Shared) -> bool {
+        self.dropped = true;
+        self.discard_queue(shared);
+        for chunk in std::mem::take(&mut self.received) {
+            shared.pool.put(chunk);
+        }
+        self.reservation = None;
+        self.reader = None;
+        self.writer = None;
+        self.end.is_none() && !self.finished() && self.schedule()
+    }
+}

@@ -1,0 +1,258 @@
+//! Windows, back-pressure and fairness.
+
+use std::sync::Arc;
+
+use super::*;
+use crate::network::yamux::{
+    Budget,
+    frame::{ACK, HEADER, Header, INITIAL_WINDOW, Kind, SYN},
+};
+
+const MIB: u64 = 1024 * 1024;
+
+/// Reads in small steps and lets others run in between.
+async fn read_slowly<R: AsyncRead + Unpin>(stream: &mut R, seed: u64) -> u64 {
+    let mut buf = vec![0; 10_000];
+    let mut received = 0;
+    loop {
+        let n = stream.read(&mut buf).await.unwrap();
+        if n == 0 {
+            return received;
+        }
+        for (i, byte) in buf[..n].iter().enumerate() {
+            assert_eq!(*byte, pattern(seed, received + i as u64));
+        }
+        received += n as u64;
+        tokio::task::yield_now().await;
+    }
+}
+
+async fn transfer_both_ways(stream: Stream, send: u64, receive: u64, total: u64) -> u64 {
+    let (mut reader, mut writer) = stream.split();
+    let writing = tokio::spawn(async move {
+        write_pattern(&mut writer, send, total).await;
+        writer.close().await.unwrap();
+        writer
+    });
+    let received = read_slowly(&mut reader, receive).await;
+    writing.await.unwrap();
+    received
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_ways_of_64_mib_with_slow_readers_do_not_deadlock() {
+    limited(async {
+        for (streams, total, capacity) in [(1, 64 * MIB, 64 * 1024), (8, 8 * MIB, 1000)] {
+            let (a, mut b) = pair_over(Config::default(), capacity);
+            let mut tasks = Vec::new();
+            for n in 0..streams {
+                let (out, inn) = connected(&a, &mut b).await;
+                tasks.push(tokio::spawn(transfer_both_ways(out, 2 * n, 2 * n + 1, total)));
+                tasks.push(tokio::spawn(transfer_both_ways(inn, 2 * n + 1, 2 * n, total)));
+            }
+            for task in tasks {
+                assert_eq!(task.await.unwrap(), total);
+            }
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_stalled_reader_stalls_nobody_else() {
+    limited(async {
+        let (a, mut b) = pair(Config::default());
+        let (mut stalled, _unread) = connected(&a, &mut b).await;
+        let (mut out, mut inn) = connected(&a, &mut b).await;
+        let writer = tokio::spawn(async move { write_pattern(&mut stalled, 0, MIB).await });
+        let transfer = tokio::spawn(async move {
+            write_pattern(&mut out, 1, 8 * MIB).await;
+            out.close().await.unwrap();
+            out
+        });
+        assert_eq!(read_pattern(&mut inn, 1).await, 8 * MIB);
+        transfer.await.unwrap();
+        assert!(!writer.is_finished(), "the window was not respected");
+        writer.abort();
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn reading_does_not_wait_for_a_remote_that_does_not_read() {
+    limited(async {
+        let (a, mut raw) = pipe(2000);
+        let a = Peer::run(client(a, Config::default()));
+        let mut stream = a.open().await;
+        raw.expect(Kind::WindowUpdate, SYN, 1, 0).await;
+        // From here on nothing is read from the connection.
+        while poll_once(|cx| Pin::new(&mut stream).poll_write(cx, &[0; 1000])).is_ready() {}
+        let sending = tokio::spawn(async move {
+            for _ in 0..100 {
+                raw.send_data(0, 1, &[9; 1000]).await;
+                raw.send(Kind::Ping, SYN, 0, 7).await;
+            }
+            raw
+        });
+        let mut data = vec![0; 100_000];
+        stream.read_exact(&mut data).await.unwrap();
+        assert_eq!(data, vec![9; 100_000]);
+        // All pings are answered once the remote reads again, ahead of the stream's data that is still queued.
+        let mut raw = sending.await.unwrap();
+        let (mut pongs, mut bytes) = (0, 0);
+        while pongs < 100 {
+            let mut header = [0; HEADER];
+            raw.read_exact(&mut header).await.unwrap();
+            let header = Header::decode(&header).unwrap();
+            match header.kind {
+                Kind::Ping if header.has(ACK) => pongs += 1,
+                Kind::Data => {
+                    raw.read_exact(&mut vec![0; header.length as usize]).await.unwrap();
+                    bytes += header.length;
+                }
+                _ => {}
+            }
+        }
+        assert!(bytes <= 128 * 1024 + 64 * 1024, "{bytes} bytes of data before the last pong");
+    })
+    .await;
+}
+
+/// Waits until everything sent so far was handled; returns the window updates that came.
+async fn updates(raw: &mut End) -> Vec<u32> {
+    raw.send(Kind::Ping, SYN, 0, 77).await;
+    let mut updates = Vec::new();
+    loop {
+        let mut header = [0; HEADER];
+        raw.read_exact(&mut header).await.unwrap();
+        let header = Header::decode(&header).unwrap();
+        match header.kind {
+            Kind::Ping if header.length == 77 && header.has(ACK) => return updates,
+            Kind::Ping => {}
+            Kind::WindowUpdate => updates.push(header.length),
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn windows_are_updated_when_half_is_consumed_not_when_it_is_received() {
+    limited(async {
+        let (a, mut raw) = pipe(1024 * 1024);
+        let a = Peer::run(client(a, Config::default()));
+        let mut stream = a.open().await;
+        raw.expect(Kind::WindowUpdate, SYN, 1, 0).await;
+        raw.send(Kind::WindowUpdate, ACK, 1, 0).await;
+        for _ in 0..4 {
+            raw.send_data(0, 1, &[0; 64 * 1024]).await;
+        }
+        assert_eq!(updates(&mut raw).await, []);
+        let mut buf = vec![0; 127 * 1024];
+        stream.read_exact(&mut buf).await.unwrap();
+        assert_eq!(updates(&mut raw).await, []);
+        stream.read_exact(&mut buf[..70 * 1024]).await.unwrap();
+        let updates = updates(&mut raw).await;
+        assert_eq!(updates.len(), 1);
+        assert!((128 * 1024..=197 * 1024).contains(&updates[0]), "{updates:?}");
+    })
+    .await;
+}
+
+/// The window of the receiving stream after a transfer over a connection with a long round-trip time.
+async fn window_after_transfer(config: Config) -> u32 {
+    let (a, b) = pipe(64 * 1024);
+    let a = Peer::run(client(a, Config::default()));
+    let muxer = server(b, config);
+    let shared = muxer.core.shared.clone();
+    let mut b = Peer::run(muxer);
+    let (mut out, mut inn) = connected(&a, &mut b).await;
+    // After the first answer no ping follows for a while.
+    while shared.round_trip().is_none() {
+        tokio::task::yield_now().await;
+    }
+    shared.set_round_trip(Duration::from_secs(100));
+    let writer = tokio::spawn(async move {
+        write_pattern(&mut out, 1, 40 * MIB).await;
+        out.close().await.unwrap();
+        out
+    });
+    assert_eq!(read_pattern(&mut inn, 1).await, 40 * MIB);
+    writer.await.unwrap();
+    let window = inn.inner().state.lock().window();
+    drop(inn);
+    assert_eq!(shared.growth.in_use(), 0, "the growth was not given back");
+    window
+}
+
+#[tokio::test]
+async fn windows_grow_within_every_bound() {
+    limited(async {
+        assert_eq!(window_after_transfer(Config::default()).await, 16 * 1024 * 1024);
+        let config = Config { receive_window_max: 1_000_000, ..Config::default() };
+        assert_eq!(window_after_transfer(config).await, 1_000_000);
+        let config = Config { connection_window_max: 1024 * 1024, ..Config::default() };
+        assert_eq!(window_after_transfer(config).await, 1024 * 1024);
+        let config = Config { connection_window_max: 0, ..Config::default() };
+        assert_eq!(window_after_transfer(config).await, INITIAL_WINDOW);
+        let budget = Arc::new(Budget::new(4 * 1024 * 1024));
+        let config = Config { budget: Some(budget.clone()), ..Config::default() };
+        // 4 MiB would leave nothing to new streams.
+        assert_eq!(window_after_transfer(config).await, 2 * 1024 * 1024);
+        assert_eq!(budget.in_use(), 0);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn windows_do_not_grow_for_a_slow_reader() {
+    limited(async {
+        let (a, mut b) = pair(Config::default());
+        let (mut out, mut inn) = connected(&a, &mut b).await;
+        inn.inner().shared.set_round_trip(Duration::from_nanos(1));
+        let writer = tokio::spawn(async move {
+            write_pattern(&mut out, 1, 4 * MIB).await;
+            out.close().await.unwrap();
+        });
+        assert_eq!(read_slowly(&mut inn, 1).await, 4 * MIB);
+        writer.await.unwrap();
+        assert_eq!(inn.inner().state.lock().window(), INITIAL_WINDOW);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn streams_take_turns() {
+    limited(async {
+        let (a, mut raw) = pipe(100);
+        let a = Peer::run(client(a, Config { frame_size: 1000, ..Config::default() }));
+        let mut streams = [a.open().await, a.open().await, a.open().await];
+        for stream in &mut streams {
+            // Without waiting, so that all three are queued before the connection runs.
+            let written = poll_once(|cx| Pin::new(&mut *stream).poll_write(cx, &[0; 50_000]));
+            assert!(matches!(written, Poll::Ready(Ok(50_000))));
+        }
+        let mut turns = Vec::new();
+        while turns.len() < 150 {
+            let (header, data) = raw.receive().await;
+            if !data.is_empty() {
+                turns.push(header.stream);
+            }
+        }
+        for (i, id) in turns.iter().enumerate() {
+            assert_eq!(*id, turns[i % 3], "{turns:?}");
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_idle_stream_holds_no_buffers() {
+    limited(async {
+        let (a, mut b) = pair(Config::default());
+        let (mut out, mut inn) = connected(&a, &mut b).await;
+        out.write_all(&[0; 100_000]).await.unwrap();
+        inn.read_exact(&mut vec![0; 100_000]).await.unwrap();
+        assert_eq!(inn.buffer_capacity() + out.buffer_capacity(), 0);
+    })
+    .await;
+}

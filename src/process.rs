@@ -1,0 +1,220 @@
+//! What exists once per process: the runtime, the budget of file descriptors, the counter behind every id.
+//!
+//! After a fork the child has none of the parent's threads, and any lock may be held by a thread that is gone. So nothing of
+//! the parent's is touched there: `forked` moves the process on to a fresh slot of every [`PerProcess`], and ids made before
+//! the fork are recognised by their number alone.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use once_cell::sync::OnceCell;
+use tokio::runtime::{Builder, Handle, Runtime};
+
+use crate::error::{Error, Result, Status};
+
+/// How many forks deep a new node still works.
+const DEPTHS: usize = 16;
+
+static DEPTH: AtomicUsize = AtomicUsize::new(0);
+static NEXT_ID: AtomicU64 = AtomicU64::new(1);
+static FIRST_ID: AtomicU64 = AtomicU64::new(1);
+
+/// Called in the child of a fork, on its only thread, before anything else. Async-signal-safe.
+pub fn forked() {
+    DEPTH.fetch_add(1, Ordering::Relaxed);
+    FIRST_ID.store(NEXT_ID.load(Ordering::Relaxed), Ordering::Relaxed);
+}
+
+/// A number that was never given out before in this process or the processes it was forked from.
+pub fn next_id() -> u64 {
+    NEXT_ID.fetch_add(1, Ordering::Relaxed)
+}
+
+/// `id` was made before this process was forked off.
+pub fn is_inherited(id: u64) -> bool {
+    id < FIRST_ID.load(Ordering::Relaxed)
+}
+
+/// A value of which each process has its own, made when it is first needed.
+pub struct PerProcess<T> {
+    slots: [OnceCell<T>; DEPTHS],
+}
+
+impl<T> PerProcess<T> {
+    pub const fn new() -> Self {
+        PerProcess { slots: [const { OnceCell::new() }; DEPTHS] }
+    }
+
+    /// The value of this process; more forks deep than there are slots, the last one serves.
+    pub fn get_or_init(&'static self, make: impl FnOnce() -> T) -> &'static T {
+        self.slot().get_or_init(make)
+    }
+
+    pub fn get_or_try_init(&'static self, make: impl FnOnce() -> Result<T>) -> Result<&'static T> {
+        if DEPTH.load(Ordering::Relaxed) >= DEPTHS {
+            return Err(Error::new(
+                Status::Forked,
+                format!("more than {} forks lie between this process and the first", DEPTHS - 1),
+            ));
+        }
+        self.slot().get_or_try_init(make)
+    }
+
+    pub fn get(&'static self) -> Option<&'static T> {
+        self.slot().get()
+    }
+
+    fn slot(&'static self) -> &'static OnceCell<T> {
+        &self.slots[DEPTH.load(Ordering::Relaxed).min(DEPTHS - 1)]
+    }
+}
+
+impl<T> Default for PerProcess<T> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+static RUNTIME: PerProcess<Runtime> = PerProcess::new();
+
+/// What every thread of the library runs first. The C boundary blocks all signals here.
+static THREAD_START: OnceCell<fn()> = OnceCell::new();
+
+/// Has `start` run first on every thread that is made from now on; only the first call counts.
+pub fn set_thread_start(start: fn()) {
+    let _ = THREAD_START.set(start);
+}
+
+pub(crate) fn thread_start() {
+    if let Some(start) = THREAD_START.get() {
+        start();
+    }
+}
+
+/// The one runtime of this process, made with `threads` workers (0: as many as suit the machine) when it is first needed.
+pub fn runtime(threads: usize) -> Result<Handle> {
+    let made = RUNTIME.get_or_try_init(|| {
+        let threads = if threads == 0 { default_threads() } else { threads };
+        Builder::new_multi_thread()
+            .worker_threads(threads)
+            .max_blocking_threads(8)
+            .thread_name("p2pmount")
+            .on_thread_start(thread_start)
+            .enable_all()
+            .build()
+            .map_err(|error| Error::system(Status::System, "the runtime's threads cannot be started", &error))
+    })?;
+    Ok(made.handle().clone())
+}
+
+/// Worker threads of the runtime, 0 before the first node.
+pub fn threads() -> usize {
+    RUNTIME.get().map_or(0, |runtime| runtime.metrics().num_workers())
+}
+
+fn default_threads() -> usize {
+    std::thread::available_parallelism().map_or(1, |processors| (processors.get() / 2).clamp(1, 4))
+}
+
+/// The file descriptors that sockets of this library may use: what the process's limit leaves after what is open already and
+/// a reserve for the host.
+pub struct Descriptors {
+    used: AtomicUsize,
+    reserve: AtomicUsize,
+    freed: tokio::sync::Notify,
+    exhausted: AtomicBool,
+}
+
+static DESCRIPTORS: PerProcess<Arc<Descriptors>> = PerProcess::new();
+
+/// The budget of this process.
+pub fn descriptors() -> &'static Arc<Descriptors> {
+    DESCRIPTORS.get_or_init(|| {
+        Arc::new(Descriptors {
+            used: AtomicUsize::new(0),
+            reserve: AtomicUsize::new(64),
+            freed: tokio::sync::Notify::new(),
+            exhausted: AtomicBool::new(false),
+        })
+    })
+}
+
+impl Descriptors {
+    pub fn set_reserve(&self, reserve: usize) {
+        self.reserve.store(reserve, Ordering::Relaxed);
+    }
+
+    /// Sockets of the library's streams at the moment.
+    pub fn used(&self) -> usize {
+        self.used.load(Ordering::Relaxed)
+    }
+
+    /// Most sockets that streams may have: the soft limit less the reserve and what stood open besides. At least 8, so that a
+    /// small limit slows the node down rather than stopping it.
+    pub fn max(&self) -> usize {
+        let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current.unwrap_or(1 << 20);
+        let limit = usize::try_from(limit).unwrap_or(1 << 20);
+        limit.saturating_sub(self.reserve.load(Ordering::Relaxed) + FIXED).max(8)
+    }
+
+    /// One descriptor, or `None` when the budget is used up.
+    pub fn try_take(self: &Arc<Self>) -> Option<Descriptor> {
+        let max = self.max();
+        let taken = self
+            .used
+            .fetch_update(Ordering::AcqRel, Ordering::Acquire, |used| (used < max).then_some(used + 1))
+            .is_ok();
+        self.exhausted.store(!taken, Ordering::Relaxed);
+        taken.then(|| Descriptor(self.clone()))
+    }
+
+    /// Waits until a descriptor has been given back, or for a short time: the host may have closed some of its own.
+    pub async fn freed(&self) {
+        let _ = tokio::time::timeout(Duration::from_millis(250), self.freed.notified()).await;
+    }
+}
+
+/// Descriptors set aside for what a node needs besides streams: listening sockets, connections to peers, the runtime's own.
+const FIXED: usize = 32;
+
+/// A descriptor taken from the budget, given back when dropped.
+pub struct Descriptor(Arc<Descriptors>);
+
+impl Drop for Descriptor {
+    fn drop(&mut self) {
+        self.0.used.fetch_sub(1, Ordering::AcqRel);
+        self.0.freed.notify_waiters();
+        self.0.freed.notify_one();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_are_never_given_out_twice() {
+        let first = next_id();
+        assert!(next_id() > first);
+        assert!(!is_inherited(first));
+    }
+
+    #[test]
+    fn a_descriptor_is_given_back_when_dropped() {
+        let budget = Arc::new(Descriptors {
+            used: AtomicUsize::new(0),
+            reserve: AtomicUsize::new(usize::MAX / 2),
+            freed: tokio::sync::Notify::new(),
+            exhausted: AtomicBool::new(false),
+        });
+        let mut taken: Vec<_> = (0..8).map(|_| budget.try_take().unwrap()).collect();
+        assert!(budget.try_take().is_none());
+        taken.pop();
+        assert!(budget.try_take().is_some());
+    }
+}
