@@ -7,12 +7,13 @@
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
+        atomic::{AtomicU64, AtomicUsize, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use once_cell::sync::OnceCell;
+use parking_lot::Mutex;
 use tokio::runtime::{Builder, Handle, Runtime};
 
 use crate::error::{Error, Result, Status};
@@ -121,30 +122,36 @@ fn default_threads() -> usize {
     std::thread::available_parallelism().map_or(1, |processors| (processors.get() / 2).clamp(1, 4))
 }
 
-/// The file descriptors that sockets of this library may use: what the process's limit leaves after what is open already and
+/// The file descriptors that sockets of this library may use: what the process's limit leaves after what is open besides and
 /// a reserve for the host.
 pub struct Descriptors {
     used: AtomicUsize,
     reserve: AtomicUsize,
+    /// Descriptors open in the process that are not counted in `used`, and when that was looked up.
+    others: Mutex<Option<(Instant, usize)>>,
     freed: tokio::sync::Notify,
-    exhausted: AtomicBool,
 }
+
+/// How long the count of the process's other descriptors is good for.
+const OTHERS_GOOD_FOR: Duration = Duration::from_millis(200);
 
 static DESCRIPTORS: PerProcess<Arc<Descriptors>> = PerProcess::new();
 
 /// The budget of this process.
 pub fn descriptors() -> &'static Arc<Descriptors> {
-    DESCRIPTORS.get_or_init(|| {
-        Arc::new(Descriptors {
-            used: AtomicUsize::new(0),
-            reserve: AtomicUsize::new(64),
-            freed: tokio::sync::Notify::new(),
-            exhausted: AtomicBool::new(false),
-        })
-    })
+    DESCRIPTORS.get_or_init(|| Arc::new(Descriptors::new(64)))
 }
 
 impl Descriptors {
+    fn new(reserve: usize) -> Self {
+        Descriptors {
+            used: AtomicUsize::new(0),
+            reserve: AtomicUsize::new(reserve),
+            others: Mutex::new(None),
+            freed: tokio::sync::Notify::new(),
+        }
+    }
+
     pub fn set_reserve(&self, reserve: usize) {
         self.reserve.store(reserve, Ordering::Relaxed);
     }
@@ -154,23 +161,36 @@ impl Descriptors {
         self.used.load(Ordering::Relaxed)
     }
 
-    /// Most sockets that streams may have: the soft limit less the reserve and what stood open besides. At least 8, so that a
-    /// small limit slows the node down rather than stopping it.
+    /// Most sockets that streams may have. At least 8, so that a small limit slows the node down rather than stopping it.
     pub fn max(&self) -> usize {
         let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current.unwrap_or(1 << 20);
         let limit = usize::try_from(limit).unwrap_or(1 << 20);
-        limit.saturating_sub(self.reserve.load(Ordering::Relaxed) + FIXED).max(8)
+        let left = limit.saturating_sub(self.reserve.load(Ordering::Relaxed));
+        // Counting what is open takes time in proportion; far below the limit the number does not matter.
+        if self.used() + MARGIN < left / 2 && self.others.lock().is_some() {
+            return left.saturating_sub(MARGIN).max(8);
+        }
+        left.saturating_sub(self.others().max(MARGIN)).max(8)
+    }
+
+    fn others(&self) -> usize {
+        let mut others = self.others.lock();
+        match *others {
+            Some((when, count)) if when.elapsed() < OTHERS_GOOD_FOR => count,
+            _ => {
+                let open = std::fs::read_dir("/proc/self/fd").map_or(0, Iterator::count);
+                let count = open.saturating_sub(self.used());
+                *others = Some((Instant::now(), count));
+                count
+            }
+        }
     }
 
     /// One descriptor, or `None` when the budget is used up.
     pub fn try_take(self: &Arc<Self>) -> Option<Descriptor> {
         let max = self.max();
-        let taken = self
-            .used
-            .fetch_update(Ordering::AcqRel, Ordering::Acquire, |used| (used < max).then_some(used + 1))
-            .is_ok();
-        self.exhausted.store(!taken, Ordering::Relaxed);
-        taken.then(|| Descriptor(self.clone()))
+        let take = |used| (used < max).then_some(used + 1);
+        self.used.fetch_update(Ordering::AcqRel, Ordering::Acquire, take).ok().map(|_| Descriptor(self.clone()))
     }
 
     /// Waits until a descriptor has been given back, or for a short time: the host may have closed some of its own.
@@ -179,8 +199,8 @@ impl Descriptors {
     }
 }
 
-/// Descriptors set aside for what a node needs besides streams: listening sockets, connections to peers, the runtime's own.
-const FIXED: usize = 32;
+/// Descriptors set aside at least for what is not a stream: listening sockets, connections to peers, the runtime's own.
+const MARGIN: usize = 32;
 
 /// A descriptor taken from the budget, given back when dropped.
 pub struct Descriptor(Arc<Descriptors>);
@@ -188,7 +208,6 @@ pub struct Descriptor(Arc<Descriptors>);
 impl Drop for Descriptor {
     fn drop(&mut self) {
         self.0.used.fetch_sub(1, Ordering::AcqRel);
-        self.0.freed.notify_waiters();
         self.0.freed.notify_one();
     }
 }
@@ -206,12 +225,7 @@ mod tests {
 
     #[test]
     fn a_descriptor_is_given_back_when_dropped() {
-        let budget = Arc::new(Descriptors {
-            used: AtomicUsize::new(0),
-            reserve: AtomicUsize::new(usize::MAX / 2),
-            freed: tokio::sync::Notify::new(),
-            exhausted: AtomicBool::new(false),
-        });
+        let budget = Arc::new(Descriptors::new(usize::MAX / 2));
         let mut taken: Vec<_> = (0..8).map(|_| budget.try_take().unwrap()).collect();
         assert!(budget.try_take().is_none());
         taken.pop();

@@ -24,7 +24,9 @@ fn read(path: &str) -> String {
 
 fn sources() -> Vec<PathBuf> {
     let files = fs::read_dir(root().join("src/capi")).expect("src/capi").map(|entry| entry.expect("entry").path());
-    let mut files: Vec<_> = files.filter(|path| path.extension().is_some_and(|end| end == "rs")).collect();
+    // Of mod.rs cbindgen would follow the `mod` lines and meet every file a second time.
+    let mut files: Vec<_> =
+        files.filter(|path| path.extension().is_some_and(|end| end == "rs") && !path.ends_with("mod.rs")).collect();
     files.sort_by_cached_key(|path| {
         let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
         (ORDER.iter().position(|known| *known == name).unwrap_or(ORDER.len()), name)

@@ -34,11 +34,26 @@ extern "C" fn forked() {
 
 /// A signal must never interrupt, or be handled on, a thread that the host does not know; SIGPIPE least of all.
 fn block_signals() {
-    // SAFETY: `set` is initialised by sigfillset before it is read; the call concerns this thread alone.
+    swap_signals(None);
+}
+
+/// Runs `start` with all signals blocked on this thread, so that a thread it starts never has one unblocked.
+pub fn with_signals_blocked<T>(start: impl FnOnce() -> T) -> T {
+    let before = swap_signals(None);
+    let result = start();
+    swap_signals(Some(before));
+    result
+}
+
+/// Blocks all signals on this thread, or sets the mask given; returns the one before.
+fn swap_signals(mask: Option<libc::sigset_t>) -> libc::sigset_t {
+    // SAFETY: the sets are initialised by sigfillset or come from pthread_sigmask; the calls concern this thread alone.
     unsafe {
-        let mut set = std::mem::zeroed();
-        libc::sigfillset(&mut set);
-        libc::pthread_sigmask(libc::SIG_BLOCK, &set, std::ptr::null_mut());
+        let mut all = std::mem::zeroed();
+        libc::sigfillset(&mut all);
+        let mut before = std::mem::zeroed();
+        libc::pthread_sigmask(libc::SIG_SETMASK, &mask.unwrap_or(all), &mut before);
+        before
     }
 }
 

@@ -34,7 +34,7 @@ fn process_values() -> Result<&'static RwLock<Values>> {
 /// The library's runtime, started when it is first needed.
 pub fn runtime() -> Result<Handle> {
     let threads = process_values()?.read().size("threads");
-    process::runtime(threads)
+    host::with_signals_blocked(|| process::runtime(threads))
 }
 
 /// Makes a value of the process effective.
@@ -48,7 +48,7 @@ fn apply(values: &Values, name: &str) -> Result<()> {
                 Ok(-1) | Err(_) => None,
                 Ok(descriptor) => Some(host::duplicate(descriptor).map_err(|error| error.context("option log.fd"))?),
             };
-            logging::set_output(output)?;
+            host::with_signals_blocked(|| logging::set_output(output))?;
         }
         "threads" if process::threads() > 0 => {
             return Err(Error::new(

@@ -40,6 +40,13 @@ pub struct Supervision {
     changed: Notify,
 }
 
+impl Supervision {
+    /// The connection may be closed again when it is idle.
+    pub fn release(&self) {
+        self.pin.lock().take();
+    }
+}
+
 /// Binds the listen address and registers a forward; with `verify` opens one stream to see whether the peer can be reached and
 /// offers the protocol. On failure, or when `cancelled` fires, nothing is left of it.
 pub async fn forward(

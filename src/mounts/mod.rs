@@ -291,6 +291,9 @@ impl Mount {
     /// Stops accepting; the sockets go soon after, see `released`.
     fn close(&self) {
         self.closed.cancel();
+        if let MountEnd::Forward { supervision, .. } = &self.end {
+            supervision.release();
+        }
         self.set_state(State::Closed, None);
     }
 

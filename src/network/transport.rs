@@ -15,7 +15,7 @@ use futures::{
     future::{BoxFuture, Either},
 };
 use libp2p::{
-    Multiaddr, PeerId, Transport as _,
+    Multiaddr, PeerId,
     core::{
         muxing::StreamMuxerBox,
         transport::{

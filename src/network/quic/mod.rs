@@ -18,10 +18,4 @@ mod stream;
 mod tests;
 mod transport;
 
-pub use self::{
-    config::{ClientTls, Config, ServerTls},
-    connection::Muxer,
-    error::Error,
-    stream::Stream,
-    transport::{Transport, Upgrade},
-};
+pub use self::{config::Config, error::Error, transport::Transport};

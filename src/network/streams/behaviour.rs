@@ -83,6 +83,8 @@ pub fn limits(options: &Values) -> Limits {
 struct Peer {
     /// Addresses that the user gave, and those that worked.
     addresses: Vec<Multiaddr>,
+    /// Those of them that came while others were being dialled.
+    fresh: Vec<Multiaddr>,
     dialling: HashSet<ConnectionId>,
     /// Streams that wait for a connection.
     waiting: VecDeque<OpenRequest>,
@@ -123,12 +125,15 @@ impl Behaviour {
         self.serve(peer);
     }
 
-    /// Remembers where `peer` can be reached.
+    /// Remembers where `peer` can be reached. New addresses do not wait for old ones to fail.
     pub fn add_addresses(&mut self, peer: PeerId, addresses: Vec<Multiaddr>) {
-        let known = &mut self.peers.entry(peer).or_default().addresses;
+        let state = self.peers.entry(peer).or_default();
         for address in addresses {
-            if !known.contains(&address) {
-                known.push(address);
+            if !state.addresses.contains(&address) {
+                state.addresses.push(address.clone());
+                if !state.dialling.is_empty() {
+                    state.fresh.push(address);
+                }
             }
         }
     }
@@ -149,16 +154,22 @@ impl Behaviour {
     /// Sends waiting requests on their way as far as there are connections for them; dials when that helps.
     fn serve(&mut self, peer: PeerId) {
         let Some(state) = self.peers.get_mut(&peer) else { return };
-        state.waiting.retain(|request| !request.reply.is_closed());
-        state.connecting.retain(|reply| !reply.is_closed());
         let mut sent = Vec::new();
-        while !state.waiting.is_empty() {
+        loop {
+            // Whoever has given up must neither take a slot nor cause a dial.
+            while state.waiting.front().is_some_and(|request| request.reply.is_closed()) {
+                state.waiting.pop_front();
+            }
+            if state.waiting.is_empty() {
+                break;
+            }
             let Some(connection) = self.connections.choose(&peer, self.limits.streams_per_connection) else { break };
             if let Some(request) = state.waiting.pop_front() {
                 let guard = connection.stream();
                 sent.push((connection, Instruction::Open(Opening { request, guard })));
             }
         }
+        state.connecting.retain(|reply| !reply.is_closed());
         let connected = self.connections.count(&peer);
         if let Some(first) = self.connections.choose(&peer, usize::MAX) {
             first.shared.waits.store(!state.waiting.is_empty(), Ordering::Relaxed);
@@ -169,27 +180,23 @@ impl Behaviour {
             let paused = state.no_spread_until.is_some_and(|until| Instant::now() < until);
             !state.waiting.is_empty() && connected < self.limits.connections_per_peer && !paused
         };
-        let dial = wanted && state.dialling.is_empty();
+        let fresh = std::mem::take(&mut state.fresh);
+        let addresses = match (wanted, state.dialling.is_empty()) {
+            (true, true) => Some(state.addresses.clone()),
+            (true, false) if !fresh.is_empty() => Some(fresh),
+            _ => None,
+        };
         for (connection, instruction) in sent {
             self.notify(&connection, instruction);
         }
-        if dial {
-            self.dial(peer);
+        if let Some(addresses) = addresses {
+            self.dial(peer, addresses);
         }
         self.wake();
     }
 
-    fn dial(&mut self, peer: PeerId) {
+    fn dial(&mut self, peer: PeerId, addresses: Vec<Multiaddr>) {
         let Some(state) = self.peers.get_mut(&peer) else { return };
-        let mut addresses = state.addresses.clone();
-        // A peer that came to us may be reachable where it came from, if it dialled from where it listens.
-        addresses.extend(
-            self.connections
-                .choose(&peer, usize::MAX)
-                .filter(|connection| connection.outbound)
-                .map(|connection| connection.address.clone()),
-        );
-        addresses.dedup();
         if addresses.is_empty() {
             if self.connections.count(&peer) == 0 {
                 self.fail(peer, || Failure::NoAddress);
@@ -275,7 +282,7 @@ impl Behaviour {
         if self.connections.count(&peer) > 0 {
             state.no_spread_until = Some(Instant::now() + SPREAD_PAUSE);
             self.serve(peer);
-        } else {
+        } else if state.dialling.is_empty() {
             self.fail(peer, || Failure::Unreachable(reason.clone()));
         }
     }

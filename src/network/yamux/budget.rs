@@ -32,13 +32,9 @@ impl Budget {
     }
 
     /// Bytes reserved now.
+    #[cfg(test)]
     pub fn in_use(&self) -> usize {
         self.used.load(Ordering::Relaxed)
-    }
-
-    /// The bound in bytes.
-    pub fn max(&self) -> usize {
-        self.max
     }
 
     fn try_reserve_growth(&self, n: usize) -> bool {

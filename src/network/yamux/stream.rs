@@ -36,6 +36,7 @@ impl Stream {
     }
 
     /// The stream's number on its connection; 0 if the stream was refused before it had one.
+    #[cfg(test)]
     pub fn id(&self) -> u32 {
         self.inner.id
     }

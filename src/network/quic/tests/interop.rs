@@ -1,5 +1,3 @@
-use std::time::Instant;
-
 use futures::{AsyncRead, AsyncWrite, StreamExt, future::join};
 use libp2p::{
     Swarm,
@@ -130,47 +128,4 @@ async fn swarms_run_on_it() {
         }
     })
     .await;
-}
-
-/// Prints; run it in a release build: `cargo test --release quic_throughput -- --ignored --nocapture`.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "a measurement"]
-async fn quic_throughput() {
-    for round in 0..3 {
-        let (mut dialer, mut listener) = (node(), node());
-        let (near, far) = connect(&mut dialer, &mut listener, LOCALHOST).await;
-        println!("round {round}: own to own             {:7.0} MB/s", rate(near, far).await);
-        let (mut dialer, mut listener) = (stock(), stock());
-        let (near, far) = connect(&mut dialer, &mut listener, LOCALHOST).await;
-        println!("round {round}: libp2p-quic to the same {:7.0} MB/s", rate(near, far).await);
-    }
-}
-
-/// Megabytes a second through one stream.
-async fn rate<A: StreamMuxer + Unpin, B: StreamMuxer + Unpin>(mut near: A, mut far: B) -> f64
-where
-    A::Substream: Unpin + Send + 'static,
-    B::Substream: Unpin + Send + 'static,
-{
-    const TOTAL: usize = 1 << 30;
-    let (mut near_stream, mut far_stream) = stream_pair(&mut near, &mut far).await;
-    let start = Instant::now();
-    let writer = tokio::spawn(async move {
-        let block = vec![7; 1 << 16];
-        for _ in 0..TOTAL / block.len() {
-            near_stream.write_all(&block).await.unwrap();
-        }
-        near_stream.close().await.unwrap();
-    });
-    let mut buffer = vec![0; 1 << 16];
-    let mut total = 0;
-    loop {
-        match far_stream.read(&mut buffer).await.unwrap() {
-            0 => break,
-            count => total += count,
-        }
-    }
-    writer.await.unwrap();
-    assert_eq!(total, TOTAL);
-    TOTAL as f64 / 1e6 / start.elapsed().as_secs_f64()
 }

@@ -22,7 +22,7 @@ use libp2p::{
     multiaddr::Protocol,
 };
 
-use super::{Config, Muxer, Stream, Transport};
+use super::{Config, Transport, connection::Muxer, stream::Stream};
 
 const LOCALHOST: &str = "/ip4/127.0.0.1/udp/0/quic-v1";
 const DIAL: DialOpts = DialOpts { role: Endpoint::Dialer, port_use: PortUse::Reuse };
