@@ -50,8 +50,9 @@
  * kind gives P2P_ERROR_BAD_HANDLE, always, and nothing else happens. Freeing or closing 0 is P2P_OK; freeing or closing
  * the same handle twice gives P2P_ERROR_BAD_HANDLE the second time.
  *
- * A node owns its mounts, queues and operations: closing the node closes them. Options, snapshots and events are yours
- * from the call that made them to the matching p2p_options_free, p2p_snapshot_free, p2p_event_free, also after the node.
+ * A node owns its mounts and operations: closing the node closes them. Options, snapshots, queues and events are yours
+ * from the call that made them to the matching p2p_options_free, p2p_snapshot_free, p2p_queue_close, p2p_event_free, also
+ * after the node: what a queue held when its node was closed can still be read.
  * Every call copies the strings and options it is given. Strings that p2p_row_text and p2p_row_field return live until
  * their snapshot or event is freed. Freeing it while another thread still reads such a string is the one lifetime error
  * that a caller can make and the library cannot catch.
@@ -426,7 +427,7 @@ p2p_status p2p_forward(p2p_node node,
                        p2p_mount *mount,
                        p2p_error *error);
 
-/** p2p_forward in the background; the event of its end carries the mount. */
+/** p2p_forward in the background. Binds at once, as p2p_forward does; the event of its end carries the mount. */
 p2p_status p2p_forward_start(p2p_node node,
                              const char *protocol,
                              const char *listen_address,

@@ -12,14 +12,17 @@ use libp2p::{Multiaddr, PeerId};
 use once_cell::sync::OnceCell;
 use parking_lot::RwLock;
 use tokio::time::Instant;
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tokio_util::{
+    sync::CancellationToken,
+    task::{TaskTracker, task_tracker::TaskTrackerToken},
+};
 
 use crate::{
     address::PeerAddress,
     error::{Error, Result, Status},
     events::{Hub, Queue, kind},
     identity::Identity,
-    mounts::{Filters, Kind, Mount, Mounts, Reason, Shared},
+    mounts::{Filters, Kind, Mount, Mounts, PreparedForward, Reason, Shared, prepare_forward},
     network::{Connection, Network, Observer},
     options::{Options, Scope, Source, TABLE, Values},
     process,
@@ -108,13 +111,8 @@ impl Node {
 
     /// Returns when `peer` (any of its written forms) is connected. `timeout` `None` waits for ever, zero only looks.
     pub async fn connect(&self, peer: &str, timeout: Option<Duration>, cancelled: &CancellationToken) -> Result<()> {
-        self.check()?;
-        let PeerAddress { peer, addresses } = PeerAddress::parse(peer)?;
+        let PeerAddress { peer, addresses } = self.check_peer(peer)?;
         let network = &self.shared.network;
-        if peer == self.peer_id() {
-            return Err(Error::new(Status::BadPeer, format!("peer {peer} is this node itself")));
-        }
-        network.check_reachable(&peer, &addresses)?;
         network.add_addresses(peer, addresses);
         if timeout == Some(Duration::ZERO) {
             return match network.is_connected(&peer) {
@@ -123,7 +121,24 @@ impl Node {
             };
         }
         let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
-        self.unless_ended(cancelled, network.connect(peer, deadline)).await
+        let connected = self.unless_ended(cancelled, network.connect(peer, deadline)).await;
+        connected.map_err(|mut error| {
+            if let (Status::TimedOut, Some(timeout)) = (error.status, timeout) {
+                error.message = format!("peer {peer} could not be reached within {} ms", timeout.as_millis());
+            }
+            error
+        })
+    }
+
+    /// Reads what is typed for a peer, and refuses one to whom this node can never connect.
+    pub fn check_peer(&self, peer: &str) -> Result<PeerAddress> {
+        self.check()?;
+        let parsed = PeerAddress::parse(peer)?;
+        if parsed.peer == self.peer_id() {
+            return Err(Error::new(Status::BadPeer, format!("peer {peer} is this node itself")));
+        }
+        self.shared.network.check_reachable(&parsed.peer, &parsed.addresses)?;
+        Ok(parsed)
     }
 
     /// Exposes `target` under `protocol`.
@@ -139,8 +154,20 @@ impl Node {
         options: &Options,
         cancelled: &CancellationToken,
     ) -> Result<Arc<Mount>> {
+        let prepared = self.prepare_forward(what, options)?;
+        self.start_forward(prepared, cancelled).await
+    }
+
+    /// The part of [`Node::forward`] that needs no peer: checks everything and binds the listen address. Must run on the runtime
+    /// of [`process::runtime`].
+    pub fn prepare_forward(&self, what: [&str; 3], options: &Options) -> Result<PreparedForward> {
         self.check()?;
-        let made = self.mounts.forward(&self.shared, what, options, cancelled).await;
+        prepare_forward(&self.shared, what, options)
+    }
+
+    /// The rest of [`Node::forward`].
+    pub async fn start_forward(&self, prepared: PreparedForward, cancelled: &CancellationToken) -> Result<Arc<Mount>> {
+        let made = self.mounts.forward(&self.shared, prepared, cancelled).await;
         made.map_err(|error| if error.status == Status::Closed { self.end_error() } else { error })
     }
 
@@ -190,6 +217,11 @@ impl Node {
 
     pub fn unsubscribe(&self, queue: &Arc<Queue>) {
         self.shared.hub.unsubscribe(queue);
+    }
+
+    /// Closing the node waits until this is dropped, before its queues end.
+    pub fn task(&self) -> TaskTrackerToken {
+        self.shared.tasks.token()
     }
 
     pub fn hub(&self) -> &Hub {
@@ -257,7 +289,7 @@ impl Node {
         if first {
             self.report("closing", None);
         }
-        let mounts = self.mounts.all();
+        let mounts = self.mounts.shut();
         self.mounts.close(&self.shared, &mounts, None).await;
         if first {
             let drained = self.shared.streams.drained();
@@ -270,10 +302,7 @@ impl Node {
         for stream in self.shared.streams.all() {
             stream.end(Reason::NodeClosed);
         }
-        self.shared.tasks.close();
-        if tokio::time::timeout(CLOSE_TIMEOUT, self.shared.tasks.wait()).await.is_err() {
-            tracing::error!("{} tasks of the node did not end in time", self.shared.tasks.len());
-        }
+        self.tasks_ended().await;
         self.shared.network.shut_down().await;
         self.report("closed", None);
         if !self.closed.is_cancelled() {
@@ -286,7 +315,7 @@ impl Node {
     }
 
     /// The network has stopped: everything ends, every waiter is told why.
-    fn fail(&self, error: Error) {
+    fn fail(self: &Arc<Self>, error: Error) {
         tracing::error!("the node failed: {error}");
         if self.ended.set(error.clone()).is_err() {
             return;
@@ -297,6 +326,20 @@ impl Node {
             stream.end(Reason::Internal);
         }
         self.report("failed", Some(&error));
+        let node = self.clone();
+        self.shared.runtime.spawn(async move {
+            // The last events of streams and operations come before the queues end.
+            node.tasks_ended().await;
+            node.shared.hub.close();
+        });
+    }
+
+    /// Returns when all tasks, which were told to end, have done so.
+    async fn tasks_ended(&self) {
+        self.shared.tasks.close();
+        if tokio::time::timeout(CLOSE_TIMEOUT, self.shared.tasks.wait()).await.is_err() {
+            tracing::error!("{} tasks of the node did not end in time", self.shared.tasks.len());
+        }
     }
 
     fn report(&self, state: &str, error: Option<&Error>) {

@@ -280,7 +280,7 @@ pub static TABLE: &[Spec] = &[
         scopes: &[Node],
         live: false,
         secret: false,
-        doc: "A connection whose ping is not answered in this time, twice in a row, is closed as dead.",
+        doc: "Time for a ping to be answered; a connection on which no ping was answered for ping.interval plus twice this time is closed as dead.",
     },
     Spec {
         name: "protocol.custom",
@@ -379,7 +379,7 @@ pub static TABLE: &[Spec] = &[
         scopes: &[Node],
         live: false,
         secret: false,
-        doc: "Transports the node listens on and dials.",
+        doc: "Transports the node listens on and dials, the preferred first: where a peer has addresses of several, the others are dialled a quarter of a second later.",
     },
     Spec {
         name: "verify",

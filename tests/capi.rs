@@ -144,6 +144,11 @@ fn too_few_descriptors_pause_accepting_and_leave_the_host_some() {
 }
 
 #[test]
+fn logging_goes_where_it_is_told_and_stalls_nobody() {
+    c_program("logging", Link::Library);
+}
+
+#[test]
 fn every_error_is_a_sentence_that_names_what_failed() {
     c_program("sentences", Link::Library);
 }

@@ -3,9 +3,9 @@
 use std::{ffi::c_int, os::fd::IntoRawFd, sync::Arc};
 
 use super::{
-    guard::{guard, out, timeout},
+    guard::{bits, guard, out, timeout},
     handles::{self, Object},
-    types::{p2p_error, p2p_event, p2p_node, p2p_options, p2p_queue, p2p_status},
+    types::{P2P_EVENT_ALL, p2p_error, p2p_event, p2p_node, p2p_options, p2p_queue, p2p_status},
 };
 use crate::error::{Error, Status};
 
@@ -22,6 +22,7 @@ pub unsafe extern "C" fn p2p_subscribe(
     guard(error, || {
         let queue = out(queue, "queue", 0)?;
         let opened = handles::node(node)?;
+        bits(kinds, P2P_EVENT_ALL, "kinds")?;
         if kinds == 0 {
             return Err(Error::new(
                 Status::InvalidArgument,

@@ -86,12 +86,14 @@ pub fn add(object: Object, parent: u64) -> u64 {
 pub fn find(handle: u64, name: &str) -> Result<Object> {
     check_process(handle, name)?;
     let table = table().read();
-    table.get(&handle).map(|entry| entry.object.clone()).ok_or_else(|| bad(handle, name, "thing"))
+    table.get(&handle).map(|entry| entry.object.clone()).ok_or_else(|| bad(handle, name))
 }
 
 /// Handles that a fork brought along are told by their number alone: no lock, which may be held for ever, is touched.
 fn check_process(handle: u64, name: &str) -> Result<()> {
-    if handle != 0 && process::is_inherited(handle >> HANDLE_KIND_BITS) {
+    let id = handle >> HANDLE_KIND_BITS;
+    // Ids start at 1: smaller numbers were never handles of any process.
+    if id != 0 && process::is_inherited(id) {
         return Err(Error::new(
             Status::Forked,
             format!("{name} {handle} belongs to the process that this one was forked from; open a new node here"),
@@ -100,14 +102,26 @@ fn check_process(handle: u64, name: &str) -> Result<()> {
     Ok(())
 }
 
-fn bad(handle: u64, name: &str, wanted: &str) -> Error {
-    let kind = KINDS[(handle & ((1 << HANDLE_KIND_BITS) - 1)) as usize];
+fn bad(handle: u64, name: &str) -> Error {
     let sentence = match handle {
-        0 => format!("{name} is 0, which is no {wanted}"),
-        _ if kind != wanted && wanted != "thing" => format!("{name} is {handle}, which is not a handle of a {wanted}"),
+        0 => format!("{name} is 0, which is no handle"),
         _ => format!("{name} {handle} is closed, or never was a handle"),
     };
     Error::new(Status::BadHandle, sentence)
+}
+
+/// The argument called as the kind `wanted` is the handle of something else.
+fn other_kind(handle: u64, wanted: &str, found: &Object) -> Error {
+    let (found, what) = (with_article(found.kind().1), with_article(wanted));
+    Error::new(Status::BadHandle, format!("{wanted} is {handle}, the handle of {found}, not of {what}"))
+}
+
+fn with_article(kind: &str) -> String {
+    match kind {
+        "options" => kind.to_owned(),
+        _ if kind.starts_with(['e', 'o']) => format!("an {kind}"),
+        _ => format!("a {kind}"),
+    }
 }
 
 macro_rules! getter {
@@ -116,8 +130,7 @@ macro_rules! getter {
         pub fn $name(handle: u64) -> Result<$type> {
             match find(handle, $label) {
                 Ok($pattern) => Ok($value),
-                Ok(_) => Err(bad(handle, $label, $label)),
-                Err(error) if error.status == Status::BadHandle => Err(bad(handle, $label, $label)),
+                Ok(other) => Err(other_kind(handle, $label, &other)),
                 Err(error) => Err(error),
             }
         }
@@ -127,7 +140,6 @@ macro_rules! getter {
 getter!(node, "node", Object::Node(node) => node, Arc<Node>);
 getter!(mount, "mount", Object::Mount(node, mount) => (node, mount), (Arc<Node>, Arc<Mount>));
 getter!(queue, "queue", Object::Queue(_, queue) => queue, Arc<Queue>);
-getter!(operation, "operation", Object::Operation(cancel) => cancel, CancellationToken);
 
 /// The options behind a handle; 0 is all defaults.
 pub fn options(handle: u64) -> Result<Options> {
@@ -146,9 +158,9 @@ getter!(
 pub fn rows(handle: u64) -> Result<Arc<Vec<Row>>> {
     match find(handle, "rows") {
         Ok(Object::Snapshot(rows) | Object::Event(rows)) => Ok(rows),
-        Ok(_) => Err(Error::new(
+        Ok(other) => Err(Error::new(
             Status::BadHandle,
-            format!("rows is {handle}, which is not a handle of a snapshot or event"),
+            format!("rows is {handle}, the handle of {}, not of a snapshot or event", with_article(other.kind().1)),
         )),
         Err(error) => Err(error),
     }
@@ -194,8 +206,10 @@ fn claim(handle: u64, kind: u64) -> Result<Claim> {
     let name = KINDS[kind as usize];
     check_process(handle, name)?;
     let mut table = table().write();
-    let entry = table.get_mut(&handle).filter(|entry| entry.object.kind().0 == kind);
-    let entry = entry.ok_or_else(|| bad(handle, name, name))?;
+    let entry = table.get_mut(&handle).ok_or_else(|| bad(handle, name))?;
+    if entry.object.kind().0 != kind {
+        return Err(other_kind(handle, name, &entry.object));
+    }
     if let Some(closing) = &entry.closing {
         return Ok(Claim::Later(closing.clone()));
     }
@@ -216,6 +230,20 @@ impl Drop for Forget {
             *closing.done.lock() = true;
             closing.finished.notify_all();
         }
+    }
+}
+
+/// Cancels an operation that has not been forgotten. Both under the table's lock: once forgotten, it stays as it ended.
+pub fn cancel(handle: u64) -> Result<()> {
+    check_process(handle, "operation")?;
+    let table = table().read();
+    match table.get(&handle).map(|entry| &entry.object) {
+        Some(Object::Operation(cancel)) => {
+            cancel.cancel();
+            Ok(())
+        }
+        Some(other) => Err(other_kind(handle, "operation", other)),
+        None => Err(bad(handle, "operation")),
     }
 }
 

@@ -14,9 +14,8 @@ use super::{
     },
 };
 use crate::{
-    address::{LocalAddress, PeerAddress},
     error::Result,
-    mounts::{Filters, Kind, Mount},
+    mounts::{Filters, Kind, Mount, PreparedForward},
     node::Node,
     options::Options,
 };
@@ -69,13 +68,13 @@ pub unsafe extern "C" fn p2p_forward(
         let mount = out(mount, "mount", 0)?;
         let opened = handles::node(node)?;
         let request = ForwardRequest::new(protocol, listen_address, peer, options)?;
-        let made = operation::wait(request.make(node, opened, CancellationToken::new()))?;
-        mount.set(made);
+        let prepared = request.prepare(&opened)?;
+        mount.set(operation::wait(start(node, opened, prepared, CancellationToken::new()))?);
         Ok(())
     })
 }
 
-/// p2p_forward in the background; the event of its end carries the mount.
+/// p2p_forward in the background. Binds at once, as p2p_forward does; the event of its end carries the mount.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn p2p_forward_start(
     node: p2p_node,
@@ -89,36 +88,50 @@ pub unsafe extern "C" fn p2p_forward_start(
     guard(error, || {
         let operation = out(operation, "operation", 0)?;
         let opened = handles::node(node)?;
-        opened.check()?;
         let request = ForwardRequest::new(protocol, listen_address, peer, options)?;
-        LocalAddress::parse_listen(&request.texts[1])?;
-        PeerAddress::parse(&request.texts[2])?;
-        operation.set(operation::start((node, &opened.clone()), |cancel| request.make(node, opened, cancel))?);
+        let prepared = request.prepare(&opened)?;
+        operation.set(operation::start((node, &opened.clone()), |cancel| start(node, opened, prepared, cancel))?);
         Ok(())
     })
 }
 
-/// The arguments of a forward, copied.
-struct ForwardRequest {
-    texts: [String; 3],
+/// The arguments of a forward.
+struct ForwardRequest<'a> {
+    texts: [&'a str; 3],
     options: Options,
 }
 
-impl ForwardRequest {
-    fn new(protocol: CStrArg<'_>, listen: CStrArg<'_>, peer: CStrArg<'_>, options: p2p_options) -> Result<Self> {
+impl<'a> ForwardRequest<'a> {
+    fn new(
+        protocol: CStrArg<'a>,
+        listen: CStrArg<'a>,
+        peer: CStrArg<'a>,
+        options: p2p_options,
+    ) -> Result<ForwardRequest<'a>> {
         let texts = [
-            strings::text(protocol, "protocol")?.to_owned(),
-            strings::text(listen, "listen_address")?.to_owned(),
-            strings::text(peer, "peer")?.to_owned(),
+            strings::text(protocol, "protocol")?,
+            strings::text(listen, "listen_address")?,
+            strings::text(peer, "peer")?,
         ];
         Ok(ForwardRequest { texts, options: handles::options(options)? })
     }
 
-    async fn make(self, node: p2p_node, opened: Arc<Node>, cancel: CancellationToken) -> Result<p2p_mount> {
-        let [protocol, listen, peer] = &self.texts;
-        let mount = opened.forward([protocol, listen, peer], &self.options, &cancel).await?;
-        register(node, &opened, &mount)
+    fn prepare(&self, opened: &Node) -> Result<PreparedForward> {
+        let runtime = settings::runtime()?;
+        let _entered = runtime.enter();
+        opened.prepare_forward(self.texts, &self.options)
     }
+}
+
+/// Starts a forward that is bound.
+async fn start(
+    node: p2p_node,
+    opened: Arc<Node>,
+    prepared: PreparedForward,
+    cancel: CancellationToken,
+) -> Result<p2p_mount> {
+    let mount = opened.start_forward(prepared, &cancel).await?;
+    register(node, &opened, &mount)
 }
 
 /// Gives out the handle of a mount that is in the node's list already.

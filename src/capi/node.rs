@@ -127,9 +127,8 @@ pub unsafe extern "C" fn p2p_connect_start(
     guard(error, || {
         let operation = out(operation, "operation", 0)?;
         let opened = handles::node(node)?;
-        opened.check()?;
         let peer = strings::text(peer, "peer")?.to_owned();
-        crate::address::PeerAddress::parse(&peer)?;
+        opened.check_peer(&peer)?;
         let timeout = timeout(timeout_ms, "timeout_ms")?;
         let connecting = opened.clone();
         operation.set(operation::start((node, &opened), |cancel| async move {

@@ -8,7 +8,7 @@ use super::{
     guard::guard,
     handles::{self, Object},
     settings,
-    types::{p2p_error, p2p_operation, p2p_status},
+    types::{p2p_error, p2p_mount, p2p_operation, p2p_status},
 };
 use crate::{
     error::{Error, Result, Status},
@@ -33,14 +33,32 @@ where
     let (parent, node) = (node.0, node.1.clone());
     let runtime = settings::runtime()?;
     let cancel = CancellationToken::new();
+    // Closing the node waits for this before its queues end.
+    let alive = node.task();
     let task = runtime.spawn(future(cancel.clone()));
-    let operation = handles::add(Object::Operation(cancel), parent);
+    let operation = handles::add(Object::Operation(cancel.clone()), parent);
     runtime.spawn(async move {
-        let result = task.await.unwrap_or_else(|_| Err(internal()));
+        let mut result = task.await.unwrap_or_else(|_| Err(internal()));
         handles::forget([operation]);
+        // Whoever cancelled it was told so, even if it was done at the same moment.
+        if cancel.is_cancelled() {
+            if let Ok(mount) = result {
+                undo(mount).await;
+            }
+            result = Err(Error::new(Status::Cancelled, "the operation was cancelled"));
+        }
         report(&node, operation, &result);
+        drop(alive);
     });
     Ok(operation)
+}
+
+/// Nothing is left of an operation that was cancelled when it had made this mount (0: none).
+async fn undo(mount: p2p_mount) {
+    if let Ok((node, made)) = handles::mount(mount) {
+        node.close_mount(&made, true).await;
+        handles::forget([mount]);
+    }
 }
 
 /// Closes a node in the background, as `handles::close` would: whoever closes it meanwhile waits for this.
@@ -78,8 +96,5 @@ fn internal() -> Error {
 /// P2P_ERROR_BAD_HANDLE and its event stands. May be called from any thread.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn p2p_operation_cancel(operation: p2p_operation, error: *mut p2p_error) -> p2p_status {
-    guard(error, || {
-        handles::operation(operation)?.cancel();
-        Ok(())
-    })
+    guard(error, || handles::cancel(operation))
 }

@@ -5,7 +5,7 @@ use std::{io, sync::Arc, time::Duration};
 use libp2p::PeerId;
 use parking_lot::Mutex;
 use tokio::{sync::Notify, time::Instant};
-use tokio_util::sync::CancellationToken;
+use tokio_util::{sync::CancellationToken, task::task_tracker::TaskTrackerToken};
 
 use super::{
     Mount, MountEnd, Shared, State, Tunnel, carry,
@@ -47,17 +47,18 @@ impl Supervision {
     }
 }
 
-/// Binds the listen address and registers a forward; with `verify` opens one stream to see whether the peer can be reached and
-/// offers the protocol. On failure, or when `cancelled` fires, nothing is left of it.
-pub async fn forward(
-    shared: &Arc<Shared>,
-    protocol: &str,
-    listen: &str,
-    peer: &str,
-    options: &Options,
-    add: impl FnOnce(&Arc<Mount>),
-    cancelled: &CancellationToken,
-) -> Result<Arc<Mount>> {
+/// A forward whose listen address is bound and which nobody can use yet. Dropped, nothing is left of it.
+pub struct Prepared {
+    mount: Arc<Mount>,
+    listener: LocalListener,
+    verify: bool,
+    /// Closing the node waits for this, so that the port is free afterwards.
+    _task: TaskTrackerToken,
+}
+
+/// Checks everything about a forward that needs no peer, and binds its listen address. Needs a runtime.
+pub fn prepare(shared: &Arc<Shared>, [protocol, listen, peer]: [&str; 3], options: &Options) -> Result<Prepared> {
+    let task = shared.tasks.token();
     let values = shared.options.read().child(Scope::Forward, options)?;
     let protocol = ProtocolName::parse(protocol, values.bool("protocol.custom"))?;
     let listen = LocalAddress::parse_listen(listen)?;
@@ -68,16 +69,33 @@ pub async fn forward(
     let verify = values.bool("verify");
     let end = MountEnd::Forward { listen: listener.address.clone(), peer, supervision: Supervision::default() };
     let mount = Mount::new(protocol, end, values, shared.hub.clone());
-    if verify && let Err(error) = verified(shared, &mount, peer, cancelled).await {
-        return Err(error.context(&mount));
+    Ok(Prepared { mount, listener, verify, _task: task })
+}
+
+impl Prepared {
+    /// Registers the forward with `add`, which may refuse, and starts accepting; with `verify` opens one stream before, to see
+    /// whether the peer can be reached and offers the protocol.
+    pub async fn start(
+        self,
+        shared: &Arc<Shared>,
+        add: impl FnOnce(&Arc<Mount>) -> Result<()>,
+        cancelled: &CancellationToken,
+    ) -> Result<Arc<Mount>> {
+        let Prepared { mount, listener, verify, _task } = self;
+        let MountEnd::Forward { peer, .. } = &mount.end else {
+            return Err(Error::new(Status::Internal, "a forward that was prepared is a listener"));
+        };
+        if verify && let Err(error) = verified(shared, &mount, *peer, cancelled).await {
+            return Err(error.context(&mount));
+        }
+        if shared.network.is_connected(peer) {
+            mount.set_state(State::Connected, None);
+        }
+        add(&mount)?;
+        run_mount(shared, &mount, accept(shared.clone(), mount.clone(), listener));
+        mount.report(mount.state(), None);
+        Ok(mount)
     }
-    if shared.network.is_connected(&peer) {
-        mount.set_state(State::Connected, None);
-    }
-    add(&mount);
-    run_mount(shared, &mount, accept(shared.clone(), mount.clone(), listener));
-    mount.report(mount.state(), None);
-    Ok(mount)
 }
 
 /// Refuses peers that cannot be reached whatever happens.
@@ -96,7 +114,7 @@ async fn verified(shared: &Arc<Shared>, mount: &Arc<Mount>, peer: PeerId, cancel
     tokio::select! {
         biased;
         () = shared.closing.cancelled() => Err(Error::closed("the node")),
-        () = cancelled.cancelled() => Err(Error::new(Status::Cancelled, "cancelled while verifying")),
+        () = cancelled.cancelled() => Err(Error::new(Status::Cancelled, "the operation was cancelled")),
         stream = shared.network.open_stream(peer, &mount.protocol, time) => {
             // Dropped at once, which resets it.
             stream?;

@@ -189,7 +189,7 @@ fn bind_unix(path: &Path) -> Result<(Acceptor, LocalAddress)> {
         if !found.file_type().is_socket() {
             return Err(in_use("a file that is not a socket has this name"));
         }
-        match std::os::unix::net::UnixStream::connect(path) {
+        match probe(path) {
             Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
                 std::fs::remove_file(path).map_err(failed)?
             }
@@ -205,6 +205,13 @@ fn bind_unix(path: &Path) -> Result<(Acceptor, LocalAddress)> {
     socket.listen(BACKLOG).map_err(failed)?;
     let listener = UnixListener::from_std(socket.into()).map_err(failed)?;
     Ok((Acceptor::Unix(listener, file), address))
+}
+
+/// Connects without waiting: a program whose queue is full answers, too (EAGAIN).
+fn probe(path: &Path) -> io::Result<()> {
+    let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+    socket.set_nonblocking(true)?;
+    socket.connect(&SockAddr::unix(path)?)
 }
 
 /// The file of a Unix socket, removed when dropped if it is still the one that was made.

@@ -30,6 +30,7 @@ use self::{
     streams::{Permit, StreamTable},
 };
 pub use self::{
+    forward::{Prepared as PreparedForward, prepare as prepare_forward},
     registry::{Filters, Mounts},
     streams::Reason,
 };
@@ -377,9 +378,9 @@ async fn carry(shared: &Arc<Shared>, mount: &Arc<Mount>, tunnel: Tunnel) {
     drop((local, stream, descriptor));
     shared.streams.settle(&live);
     let [received, sent] = live.bytes.totals();
-    if reason == Reason::Internal {
-        let sentence = format!("an internal error ended stream {}; this is a defect of the library", live.id);
-        mount.set_error(&Error::new(Status::Internal, sentence));
+    let message = reason.sentence(live.id);
+    if reason.is_trouble() {
+        mount.set_error(&Error::new(reason.status(), &*message));
     }
     drop(permit);
     tracing::debug!(mount = %mount, stream = live.id, reason = reason.text(), received, sent, "stream closed");
@@ -387,6 +388,7 @@ async fn carry(shared: &Arc<Shared>, mount: &Arc<Mount>, tunnel: Tunnel) {
         live.event("stream closed")
             .text("reason", reason.text())
             .int("code", reason.status() as i32)
+            .text("message", message)
             .int("bytes_in", received)
             .int("bytes_out", sent)
     });

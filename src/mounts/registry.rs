@@ -1,12 +1,15 @@
 //! The mounts of a node: made, listed, found by filters, closed.
 
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
 
 use libp2p::PeerId;
 use parking_lot::RwLock;
 use tokio_util::sync::CancellationToken;
 
-use super::{Kind, Mount, MountEnd, Reason, Shared, State, forward, listener};
+use super::{Kind, Mount, MountEnd, PreparedForward, Reason, Shared, State, forward, listener};
 use crate::{
     address::AddressFilter,
     error::{Error, Result, Status},
@@ -20,6 +23,8 @@ use crate::{
 #[derive(Default)]
 pub struct Mounts {
     all: RwLock<Vec<Arc<Mount>>>,
+    /// Changed under the lock of `all`, so that no mount is added after the last ones were taken.
+    shut: AtomicBool,
 }
 
 /// Which mounts to close: those that fit every filter given.
@@ -41,38 +46,40 @@ pub struct Filters<'a> {
 impl Mounts {
     pub fn listen(&self, shared: &Arc<Shared>, protocol: &str, target: &str, options: &Options) -> Result<Arc<Mount>> {
         let mut all = self.all.write();
-        if shared.closing.is_cancelled() {
-            return Err(Error::closed("the node"));
-        }
+        self.check_open()?;
         let mount = listener::listen(shared, protocol, target, options)?;
         all.push(mount.clone());
         Ok(mount)
     }
 
+    /// Adds a forward that is bound already, unless `cancelled` fires before.
     pub async fn forward(
         &self,
         shared: &Arc<Shared>,
-        [protocol, listen, peer]: [&str; 3],
-        options: &Options,
+        prepared: PreparedForward,
         cancelled: &CancellationToken,
     ) -> Result<Arc<Mount>> {
-        let add = |mount: &Arc<Mount>| self.all.write().push(mount.clone());
-        let mount = forward::forward(shared, protocol, listen, peer, options, add, cancelled).await?;
-        // The node may have begun to close, or the caller given up, at the last moment.
-        let late = if shared.closing.is_cancelled() {
-            Some(Error::closed("the node"))
-        } else if cancelled.is_cancelled() {
-            Some(Error::new(Status::Cancelled, "cancelled"))
-        } else {
-            None
-        };
-        match late {
-            None => Ok(mount),
-            Some(error) => {
-                self.close(shared, &[mount], None).await;
-                Err(error)
+        let add = |mount: &Arc<Mount>| {
+            let mut all = self.all.write();
+            self.check_open()?;
+            if cancelled.is_cancelled() {
+                return Err(Error::new(Status::Cancelled, "the operation was cancelled"));
             }
-        }
+            all.push(mount.clone());
+            Ok(())
+        };
+        prepared.start(shared, add, cancelled).await
+    }
+
+    fn check_open(&self) -> Result<()> {
+        if self.shut.load(Ordering::Relaxed) { Err(Error::closed("the node")) } else { Ok(()) }
+    }
+
+    /// From now on no mount is added; returns those that are there.
+    pub fn shut(&self) -> Vec<Arc<Mount>> {
+        let all = self.all.write();
+        self.shut.store(true, Ordering::Relaxed);
+        all.clone()
     }
 
     pub fn rows(&self, shared: &Shared, kind: Kind) -> Vec<Row> {

@@ -51,6 +51,27 @@ impl Reason {
         }
     }
 
+    /// Whether the mount's last error is about it: what this side did or was asked for is not.
+    pub fn is_trouble(self) -> bool {
+        matches!(self, Reason::PeerReset | Reason::ConnectionLost | Reason::Internal)
+    }
+
+    /// What happened to stream `id`; empty if all went well.
+    pub fn sentence(self, id: u64) -> String {
+        match self {
+            Reason::Finished => String::new(),
+            Reason::LocalReset => format!("stream {id} was reset by the local side"),
+            Reason::PeerReset => format!("stream {id} was reset by the peer"),
+            Reason::ConnectionLost => format!("stream {id} was cut because its connection was lost"),
+            Reason::Requested => format!("stream {id} was closed by request"),
+            Reason::NodeClosed => format!("stream {id} was cut because the node was closed"),
+            Reason::AccessWithdrawn => format!("stream {id} was cut because its peer is no longer admitted"),
+            Reason::Internal => {
+                format!("an internal error ended stream {id}; this is a defect of the library")
+            }
+        }
+    }
+
     pub fn status(self) -> Status {
         match self {
             Reason::Finished => Status::Ok,

@@ -21,7 +21,7 @@ use libp2p::{
 use tokio::{
     runtime::Handle,
     sync::{mpsc, oneshot},
-    time::{Instant, timeout_at},
+    time::{Instant, MissedTickBehavior, timeout_at},
 };
 use tokio_util::task::TaskTracker;
 
@@ -42,16 +42,29 @@ use crate::{
 const LISTEN_TIMEOUT: Duration = Duration::from_secs(5);
 /// Longest time that closing waits for connections to be flushed.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(4);
-/// A connection is dead after this many pings in a row without an answer.
-const DEAD_AFTER: u32 = 2;
 
 /// What the driver is asked to do.
 pub enum Command {
-    Open { peer: PeerId, request: OpenRequest },
-    Connect { peer: PeerId, reply: oneshot::Sender<Result<(), Failure>> },
-    AddAddresses { peer: PeerId, addresses: Vec<Multiaddr> },
+    Open {
+        peer: PeerId,
+        request: OpenRequest,
+    },
+    Connect {
+        peer: PeerId,
+        reply: oneshot::Sender<Result<(), Failure>>,
+    },
+    AddAddresses {
+        peer: PeerId,
+        addresses: Vec<Multiaddr>,
+    },
     Refresh,
-    ShutDown { done: oneshot::Sender<()> },
+    /// Somebody who waited for this peer has gone.
+    Prune {
+        peer: PeerId,
+    },
+    ShutDown {
+        done: oneshot::Sender<()>,
+    },
 }
 
 #[derive(NetworkBehaviour)]
@@ -66,8 +79,12 @@ struct Driver {
     swarm: Swarm<Behaviour>,
     network: Network,
     observer: Arc<dyn Observer>,
-    /// Pings in a row that were not answered.
-    unanswered: HashMap<ConnectionId, u32>,
+    /// When each connection last showed a sign of life; `None` for a peer that answers no pings.
+    alive: HashMap<ConnectionId, (PeerId, Option<Instant>)>,
+    /// A connection without a sign of life for so long is dead.
+    dead_after: Duration,
+    /// Connections that were given up as dead but are not closed yet.
+    given_up: HashSet<ConnectionId>,
     tasks: TaskTracker,
     /// A connection's task panicked.
     broken: mpsc::UnboundedReceiver<()>,
@@ -111,7 +128,16 @@ pub async fn start(
         .with_per_connection_event_buffer_size(64);
     let transport = transport::build(identity.keypair(), transport_config(options))?;
     let swarm = Swarm::new(transport, behaviour(network, identity, options, descriptors), network.peer, config);
-    let mut driver = Driver { swarm, network: network.clone(), observer, unanswered: HashMap::new(), tasks, broken };
+    let mut driver = Driver {
+        swarm,
+        network: network.clone(),
+        observer,
+        alive: HashMap::new(),
+        dead_after: options.duration("ping.interval") + 2 * options.duration("ping.timeout"),
+        given_up: HashSet::new(),
+        tasks,
+        broken,
+    };
     driver.listen(options).await?;
     let observer = driver.observer.clone();
     runtime.spawn(async move {
@@ -209,6 +235,8 @@ impl Driver {
     }
 
     async fn run(mut self, mut inbox: mpsc::UnboundedReceiver<Command>) {
+        let mut check = tokio::time::interval((self.dead_after / 8).max(Duration::from_millis(10)));
+        check.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
                 command = inbox.recv() => match command {
@@ -223,6 +251,7 @@ impl Driver {
                     None => return self.shut_down().await,
                 },
                 event = self.swarm.select_next_some() => self.happened(event),
+                _ = check.tick(), if !self.alive.is_empty() => self.bury_the_dead(),
                 Some(()) = self.broken.recv() => {
                     let sentence = "an internal error stopped a connection; this is a defect of the library";
                     self.observer.failed(Error::new(Status::Internal, sentence));
@@ -240,6 +269,7 @@ impl Driver {
             Command::Connect { peer, reply } => streams.connect(peer, reply),
             Command::AddAddresses { peer, addresses } => streams.add_addresses(peer, addresses),
             Command::Refresh => streams.refresh(),
+            Command::Prune { peer } => streams.prune(peer),
             Command::ShutDown { .. } => {}
         }
     }
@@ -247,6 +277,7 @@ impl Driver {
     fn happened(&mut self, event: SwarmEvent<BehaviourEvent>) {
         match event {
             SwarmEvent::ConnectionEstablished { peer_id, connection_id, num_established, .. } => {
+                self.alive.insert(connection_id, (peer_id, Some(Instant::now())));
                 if let Some(connection) = self.network.connections.get(connection_id, &peer_id) {
                     tracing::info!(peer = %peer_id, address = %connection.address, outbound = connection.outbound, "connected");
                     if num_established.get() == 1 {
@@ -255,7 +286,10 @@ impl Driver {
                 }
             }
             SwarmEvent::ConnectionClosed { peer_id, connection_id, num_established, cause, .. } => {
-                self.unanswered.remove(&connection_id);
+                self.alive.remove(&connection_id);
+                if self.given_up.remove(&connection_id) {
+                    return;
+                }
                 let reason = cause.map_or_else(|| "closed".to_owned(), |cause| failure::root_cause(&cause));
                 tracing::info!(peer = %peer_id, reason, "connection closed");
                 if num_established == 0 {
@@ -300,21 +334,34 @@ impl Driver {
     fn pinged(&mut self, ping::Event { peer, connection, result }: ping::Event) {
         match result {
             Ok(time) => {
-                self.unanswered.remove(&connection);
+                self.alive.insert(connection, (peer, Some(Instant::now())));
                 if let Some(connection) = self.network.connections.get(connection, &peer) {
                     let microseconds = i64::try_from(time.as_micros()).unwrap_or(i64::MAX);
                     connection.shared.rtt_us.store(microseconds, Ordering::Relaxed);
                 }
             }
-            Err(ping::Failure::Unsupported) => {}
-            Err(error) => {
-                let unanswered = self.unanswered.entry(connection).or_default();
-                *unanswered += 1;
-                tracing::debug!(%peer, unanswered, "ping failed: {error}");
-                if *unanswered >= DEAD_AFTER {
-                    tracing::info!(%peer, "connection is dead: {unanswered} pings in a row were not answered");
-                    self.swarm.close_connection(connection);
-                }
+            Err(ping::Failure::Unsupported) => drop(self.alive.insert(connection, (peer, None))),
+            // Whether the connection is dead is a matter of time, which libp2p's ping does not keep: it stays silent about a
+            // first failure, and takes ten seconds for another try.
+            Err(error) => tracing::debug!(%peer, "ping failed: {error}"),
+        }
+    }
+
+    /// Closes connections without a sign of life. Closing a TCP connection may wait for a peer that will never answer, so the
+    /// connection counts as gone from now on.
+    fn bury_the_dead(&mut self) {
+        let dead = |(_, seen): &(PeerId, Option<Instant>)| seen.is_some_and(|seen| seen.elapsed() > self.dead_after);
+        let dead: Vec<_> =
+            self.alive.iter().filter(|(_, state)| dead(state)).map(|(id, (peer, _))| (*id, *peer)).collect();
+        for (id, peer) in dead {
+            let reason = format!("no ping was answered for {} ms", self.dead_after.as_millis());
+            tracing::info!(%peer, reason, "connection is dead");
+            self.alive.remove(&id);
+            self.given_up.insert(id);
+            self.swarm.close_connection(id);
+            self.swarm.behaviour_mut().streams.lost(peer, id);
+            if !self.network.is_connected(&peer) {
+                self.observer.peer_disconnected(&peer, &reason);
             }
         }
     }

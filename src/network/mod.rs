@@ -150,6 +150,7 @@ impl Network {
     pub async fn connect(&self, peer: PeerId, deadline: Option<Instant>) -> Result<()> {
         let (reply, answer) = oneshot::channel();
         self.send(Command::Connect { peer, reply })?;
+        let _interest = Interest { network: self, peer };
         match within(deadline, answer).await {
             Err(_) => Err(timed_out(format!("peer {peer} could not be reached in time"))),
             Ok(Err(_)) => Err(Error::closed("the node")),
@@ -160,6 +161,7 @@ impl Network {
     /// Opens a stream to `peer` within `time`, dialling it if need be. Dropping the future gives up.
     pub async fn open_stream(&self, peer: PeerId, protocol: &ProtocolName, time: Duration) -> Result<TunnelStream> {
         let deadline = Instant::now() + time;
+        let _interest = Interest { network: self, peer };
         loop {
             let (reply, answer) = oneshot::channel();
             let request = OpenRequest { protocol: stream_protocol(protocol)?, deadline, reply };
@@ -191,6 +193,20 @@ impl Network {
 
     fn send(&self, command: Command) -> Result<()> {
         self.commands.send(command).map_err(|_| Error::closed("the node"))
+    }
+}
+
+/// Somebody waits for a peer. When that ends, for whatever reason, a dial that nobody else waits for is given up.
+struct Interest<'a> {
+    network: &'a Network,
+    peer: PeerId,
+}
+
+impl Drop for Interest<'_> {
+    fn drop(&mut self) {
+        if !self.network.is_connected(&self.peer) {
+            let _ = self.network.commands.send(Command::Prune { peer: self.peer });
+        }
     }
 }
 

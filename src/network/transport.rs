@@ -13,13 +13,15 @@ use std::{
 use futures::{
     FutureExt,
     future::{BoxFuture, Either},
+    io::BufReader,
 };
 use libp2p::{
     Multiaddr, PeerId,
     core::{
         muxing::StreamMuxerBox,
         transport::{
-            Boxed, DialOpts, ListenerId, OptionalTransport, OrTransport, Transport, TransportError, TransportEvent,
+            Boxed, DialOpts, ListenerId, OptionalTransport, OrTransport, PortUse, Transport, TransportError,
+            TransportEvent,
         },
         upgrade::Version,
     },
@@ -29,13 +31,16 @@ use libp2p::{
 };
 use parking_lot::Mutex;
 
-use super::{quic, security::Security, yamux};
+use super::{failure, quic, security::Security, yamux};
 use crate::{
     address,
     error::{Error, Result, Status},
 };
 
 type Connection = (PeerId, StreamMuxerBox);
+
+/// Bytes read from a TCP socket at a time. TLS alone would ask for 4 KiB, Noise for 8.
+const READ_AHEAD: usize = 128 * 1024;
 
 /// What of the node's options the transports need.
 pub struct Config {
@@ -65,6 +70,7 @@ pub fn build(keypair: &Keypair, config: Config) -> Result<Boxed<Connection>> {
     let tcp = if config.tcp {
         OptionalTransport::some(
             tcp::tokio::Transport::new(tcp::Config::new().nodelay(true))
+                .map(|socket, _| BufReader::with_capacity(READ_AHEAD, socket))
                 .upgrade(Version::V1Lazy)
                 .authenticate(Security::new(keypair, &config.security)?)
                 .multiplex(config.yamux)
@@ -120,22 +126,17 @@ impl Transport for Guard {
         if let Some(refusal) = self.refusal(&address) {
             return Err(TransportError::Other(refusal));
         }
-        if !address::has_dns(&address) {
-            return Ok(self.inner.lock().dial(address, options)?.boxed());
-        }
         let inner = self.inner.clone();
+        if !address::has_dns(&address) {
+            return Ok(async move { connect(&inner, address, options).await }.boxed());
+        }
         Ok(async move {
             let mut last =
                 io::Error::new(io::ErrorKind::NotFound, format!("no address is known for the name in {address}"));
             for candidate in resolve(&address).await? {
-                let dialled = inner.lock().dial(candidate, options);
-                match dialled {
-                    Ok(dialled) => match dialled.await {
-                        Ok(connection) => return Ok(connection),
-                        Err(error) => last = error,
-                    },
-                    Err(TransportError::Other(error)) => last = error,
-                    Err(TransportError::MultiaddrNotSupported(address)) => last = unsupported(&address),
+                match connect(&inner, candidate, options).await {
+                    Ok(connection) => return Ok(connection),
+                    Err(error) => last = error,
                 }
             }
             Err(last)
@@ -145,6 +146,28 @@ impl Transport for Guard {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<TransportEvent<Self::ListenerUpgrade, Self::Error>> {
         Pin::new(&mut *self.inner.lock()).poll(cx).map(|event| event.map_upgrade(FutureExt::boxed))
+    }
+}
+
+/// Dials from the port that the node listens on, which NATs and firewalls know, or from any other where the system forbids
+/// that: somebody else's socket with the same port number, even one that has just been closed, is enough.
+async fn connect(inner: &Mutex<Boxed<Connection>>, address: Multiaddr, options: DialOpts) -> io::Result<Connection> {
+    let taken = |error: &io::Error| matches!(failure::root_errno(error), Some(libc::EADDRINUSE | libc::EADDRNOTAVAIL));
+    match dial(inner, address.clone(), options).await {
+        Err(error) if taken(&error) && matches!(options.port_use, PortUse::Reuse) => {
+            tracing::debug!(%address, "dialling from another port than the listening one: {error}");
+            dial(inner, address, DialOpts { port_use: PortUse::New, ..options }).await
+        }
+        result => result,
+    }
+}
+
+async fn dial(inner: &Mutex<Boxed<Connection>>, address: Multiaddr, options: DialOpts) -> io::Result<Connection> {
+    let dialled = inner.lock().dial(address, options);
+    match dialled {
+        Ok(dialled) => dialled.await,
+        Err(TransportError::Other(error)) => Err(error),
+        Err(TransportError::MultiaddrNotSupported(address)) => Err(unsupported(&address)),
     }
 }
 

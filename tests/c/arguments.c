@@ -205,8 +205,10 @@ static void flags_and_numbers(void) {
     STEP("rows and fields that are not there");
     FAILS(p2p_row_text(snapshot, 1000, "kind", &value, &error), P2P_ERROR_NOT_FOUND);
     FAILS(p2p_row_text(snapshot, SIZE_MAX, "kind", &value, &error), P2P_ERROR_NOT_FOUND);
-    SAYS(p2p_row_text(snapshot, 0, "no_such_field", &value, &error), P2P_ERROR_NOT_FOUND, "no_such_field");
-    SAYS(p2p_row_int(snapshot, 0, "no_such_field", &integer, &error), P2P_ERROR_NOT_FOUND, "no_such_field");
+    SAYS(p2p_row_text(snapshot, 0, "no_such_field", &value, &error), INVALID, "no_such_field");
+    SAYS(p2p_row_int(snapshot, 0, "no_such_field", &integer, &error), INVALID, "no_such_field");
+    SAYS(p2p_row_text(snapshot, 0, "rtt_us", &value, &error), P2P_ERROR_NOT_FOUND, "rtt_us");
+    SAYS(p2p_row_int(snapshot, 0, "rtt_us", &integer, &error), P2P_ERROR_NOT_FOUND, "rtt_us");
     SAYS(p2p_row_int(snapshot, 0, "kind", &integer, &error), INVALID, "kind");
     FAILS(p2p_row_field(snapshot, 0, 1000, &value, &error), P2P_ERROR_NOT_FOUND);
     FAILS(p2p_row_field(snapshot, 0, SIZE_MAX, &value, &error), P2P_ERROR_NOT_FOUND);

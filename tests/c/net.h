@@ -104,6 +104,16 @@ static inline int end_of(int fd) {
     }
 }
 
+/* Connects, sends a word and reads to the end: 0 for an end of file, else the errno of the first call that met the reset
+ * (a reset is told once: after a send that failed, reading would give an end of file). */
+static inline int tcp_fate(const char *address, const char *word) {
+    int fd = tcp_try(address);
+    if (fd < 0) return errno;
+    int fate = send_all(fd, word, strlen(word)) ? end_of(fd) : errno;
+    close(fd);
+    return fate;
+}
+
 static inline uint8_t pattern(unsigned seed, size_t at) {
     return (uint8_t)(seed + at * 31 + (at >> 8) * 7 + (at >> 16) * 13);
 }

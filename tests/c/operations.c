@@ -83,18 +83,22 @@ static void cancels(void) {
     for (int stage = 0; stage < 2; stage++) {
         STEP(stage == 0 ? "cancel right after the start" : "cancel during the handshake");
         unsigned before = server_accepted(&black_hole);
-        OK(p2p_connect_start(node, silent, -1, &operation, &error));
+        char peer[256];
+        silent_peer(&black_hole, peer);
+        OK(p2p_connect_start(node, peer, -1, &operation, &error));
         if (stage == 1) server_await(&black_hole, before + 1);
         OK(p2p_operation_cancel(operation, &error));
         must_end(queue, operation, P2P_ERROR_CANCELLED);
 
-        char address[64];
+        /* Another peer: the dial to the first one goes on for a while, and would be shared. */
+        char address[64], other[256];
+        silent_peer(&black_hole, other);
         server place; /* a free port whose number is known beforehand */
         server_start(&place, serve_sink);
         snprintf(address, sizeof address, "%s", place.address);
         server_stop(&place);
         before = server_accepted(&black_hole);
-        OK(p2p_forward_start(node, "test", address, silent, verify, &operation, &error));
+        OK(p2p_forward_start(node, "test", address, other, verify, &operation, &error));
         if (stage == 1) server_await(&black_hole, before + 1);
         OK(p2p_operation_cancel(operation, &error));
         must_end(queue, operation, P2P_ERROR_CANCELLED);

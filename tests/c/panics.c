@@ -47,10 +47,7 @@ static void in_a_stream(pair *two) {
     STEP("panic in a stream");
     int neighbour = tcp_ping(two->address);
     PLAIN(p2p_test_fault("copy"), P2P_OK);
-    int client = tcp_connect(two->address);
-    send_all(client, "ping!", 5);
-    CHECK_INT(end_of(client), ECONNRESET);
-    close(client);
+    CHECK_INT(tcp_fate(two->address, "ping!"), ECONNRESET);
     must_be_internal(await_either(P2P_EVENT_STREAM_CLOSED, "reason", "internal error"));
     CHECK(ping_fd(neighbour), "a panic in one stream ended another");
     close(neighbour);
@@ -65,12 +62,7 @@ static void in_a_mount(pair *two) {
     forward_to(two->near, "test", two->far_address, &mount, address);
     PLAIN(p2p_test_fault("mount"), P2P_OK);
     /* The client makes an accepting task pass the place, of this forward or of the listener behind it. */
-    int client = tcp_try(address);
-    if (client >= 0) {
-        send_all(client, "ping!", 5);
-        end_of(client);
-        close(client);
-    }
+    CHECK_INT(tcp_fate(address, "ping!"), ECONNRESET);
     p2p_event event = await_either(P2P_EVENT_MOUNT, "state", "failed");
     p2p_mount failed = (p2p_mount)number(event, 0, "mount");
     must_be_internal(event);

@@ -10,12 +10,13 @@ use std::{
     time::{Duration, Instant},
 };
 
+use futures::{FutureExt, StreamExt, future::BoxFuture, stream::FuturesUnordered};
 use libp2p::{
     Multiaddr, PeerId,
     core::{Endpoint, transport::PortUse},
     swarm::{
-        ConnectionDenied, ConnectionId, DialFailure, FromSwarm, NetworkBehaviour, NotifyHandler, THandlerInEvent,
-        ToSwarm,
+        CloseConnection, ConnectionDenied, ConnectionId, DialFailure, FromSwarm, NetworkBehaviour, NotifyHandler,
+        THandlerInEvent, ToSwarm,
         behaviour::{ConnectionClosed, ConnectionEstablished, ListenFailure},
         dial_opts::{DialOpts, PeerCondition},
     },
@@ -27,6 +28,7 @@ use super::{
     handler::{Handler, Instruction, Opening},
 };
 use crate::{
+    address,
     network::{
         connections::{Connection, Connections},
         failure,
@@ -36,6 +38,8 @@ use crate::{
 
 /// How long no further connection is dialled beside existing ones after such a dial has failed.
 const SPREAD_PAUSE: Duration = Duration::from_secs(10);
+/// Head start of the preferred transport before others are dialled, as in Happy Eyeballs (RFC 8305 section 5).
+const HEAD_START: Duration = Duration::from_millis(250);
 /// Addresses of one peer that are dialled at the same time.
 const DIAL_CONCURRENCY: NonZeroU8 = NonZeroU8::new(16).expect("16 is not 0");
 
@@ -62,6 +66,8 @@ pub struct Behaviour {
     actions: VecDeque<ToSwarm<std::convert::Infallible, Instruction>>,
     freed: mpsc::UnboundedReceiver<PeerId>,
     freed_sender: mpsc::UnboundedSender<PeerId>,
+    /// When the head start of a peer's preferred transport is over.
+    head_starts: FuturesUnordered<BoxFuture<'static, PeerId>>,
     waker: Option<Waker>,
 }
 
@@ -69,6 +75,8 @@ pub struct Behaviour {
 pub struct Limits {
     pub streams_per_connection: usize,
     pub connections_per_peer: usize,
+    /// The preferred transport first.
+    pub transports: Vec<String>,
 }
 
 /// The limits that a node's options set.
@@ -76,6 +84,7 @@ pub fn limits(options: &Values) -> Limits {
     Limits {
         streams_per_connection: options.size("connection.streams"),
         connections_per_peer: options.size("connections.per_peer"),
+        transports: options.list("transports").map(str::to_owned).collect(),
     }
 }
 
@@ -85,6 +94,10 @@ struct Peer {
     addresses: Vec<Multiaddr>,
     /// Those of them that came while others were being dialled.
     fresh: Vec<Multiaddr>,
+    /// Those of a less preferred transport, dialled if the others take long or fail.
+    later: Vec<Multiaddr>,
+    /// Why the dials since the last connection failed.
+    reasons: Vec<String>,
     dialling: HashSet<ConnectionId>,
     /// Streams that wait for a connection.
     waiting: VecDeque<OpenRequest>,
@@ -105,6 +118,7 @@ impl Behaviour {
             actions: VecDeque::new(),
             freed,
             freed_sender,
+            head_starts: FuturesUnordered::new(),
             waker: None,
         }
     }
@@ -143,6 +157,22 @@ impl Behaviour {
         for connection in self.connections.all().into_iter().flatten() {
             self.notify(&connection, Instruction::Refresh);
         }
+        self.wake();
+    }
+
+    /// Gives up dialling `peer` if nobody waits for it any more.
+    pub fn prune(&mut self, peer: PeerId) {
+        let Some(state) = self.peers.get_mut(&peer) else { return };
+        state.waiting.retain(|request| !request.reply.is_closed());
+        state.connecting.retain(|reply| !reply.is_closed());
+        let wanted = !state.waiting.is_empty() || !state.connecting.is_empty();
+        if wanted || state.dialling.is_empty() || self.connections.count(&peer) > 0 {
+            return;
+        }
+        state.later.clear();
+        state.reasons.clear();
+        // Without a connection this only aborts the dials.
+        self.actions.push_back(ToSwarm::CloseConnection { peer_id: peer, connection: CloseConnection::All });
         self.wake();
     }
 
@@ -205,6 +235,22 @@ impl Behaviour {
             }
             return;
         }
+        let has = |transport: &&String| {
+            addresses.iter().any(|address| address::transport_name(address) == transport.as_str())
+        };
+        let preferred = self.limits.transports.iter().find(has).cloned().unwrap_or_default();
+        let (now, later): (Vec<_>, Vec<_>) = addresses
+            .into_iter()
+            .partition(|address| preferred.is_empty() || address::transport_name(address) == preferred);
+        if !later.is_empty() {
+            state.later = later;
+            self.head_starts.push(tokio::time::sleep(HEAD_START).map(move |()| peer).boxed());
+        }
+        self.dial_now(peer, now);
+    }
+
+    fn dial_now(&mut self, peer: PeerId, addresses: Vec<Multiaddr>) {
+        let Some(state) = self.peers.get_mut(&peer) else { return };
         tracing::debug!(%peer, ?addresses, "dialling");
         let opts = DialOpts::peer_id(peer)
             .condition(PeerCondition::Always)
@@ -250,6 +296,8 @@ impl Behaviour {
         self.connections.add(connection);
         let state = self.peers.entry(peer).or_default();
         state.dialling.remove(&id);
+        state.later.clear();
+        state.reasons.clear();
         if outbound && !state.addresses.contains(&address) {
             state.addresses.push(address);
         }
@@ -259,7 +307,8 @@ impl Behaviour {
         self.serve(peer);
     }
 
-    fn closed(&mut self, peer: PeerId, id: ConnectionId) {
+    /// A connection is gone, or was given up.
+    pub fn lost(&mut self, peer: PeerId, id: ConnectionId) {
         self.connections.remove(id, &peer);
         self.serve(peer);
         if let Some(state) = self.peers.get(&peer) {
@@ -279,11 +328,26 @@ impl Behaviour {
         }
         let reason = failure::describe_dial(&peer, failed.error);
         tracing::info!(%peer, reason, "dialling failed");
-        if self.connections.count(&peer) > 0 {
+        state.reasons.push(reason);
+        let later = std::mem::take(&mut state.later);
+        if !later.is_empty() {
+            self.dial_now(peer, later);
+            self.wake();
+        } else if self.connections.count(&peer) > 0 {
             state.no_spread_until = Some(Instant::now() + SPREAD_PAUSE);
             self.serve(peer);
         } else if state.dialling.is_empty() {
+            let reason = std::mem::take(&mut state.reasons).join("; ");
             self.fail(peer, || Failure::Unreachable(reason.clone()));
+        }
+    }
+
+    /// The preferred transport has not brought a connection in its time: the others try, too.
+    fn head_start_over(&mut self, peer: PeerId) {
+        let Some(state) = self.peers.get_mut(&peer) else { return };
+        let later = std::mem::take(&mut state.later);
+        if !later.is_empty() {
+            self.dial_now(peer, later);
         }
     }
 }
@@ -321,7 +385,7 @@ impl NetworkBehaviour for Behaviour {
                 self.established(peer_id, connection_id);
             }
             FromSwarm::ConnectionClosed(ConnectionClosed { peer_id, connection_id, .. }) => {
-                self.closed(peer_id, connection_id);
+                self.lost(peer_id, connection_id);
             }
             FromSwarm::DialFailure(failed) => self.dial_failed(&failed),
             FromSwarm::ListenFailure(ListenFailure { connection_id, .. }) => {
@@ -338,6 +402,9 @@ impl NetworkBehaviour for Behaviour {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<ToSwarm<Self::ToSwarm, THandlerInEvent<Self>>> {
         while let Poll::Ready(Some(peer)) = self.freed.poll_recv(cx) {
             self.serve(peer);
+        }
+        while let Poll::Ready(Some(peer)) = self.head_starts.poll_next_unpin(cx) {
+            self.head_start_over(peer);
         }
         if let Some(action) = self.actions.pop_front() {
             return Poll::Ready(action);

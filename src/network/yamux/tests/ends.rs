@@ -220,7 +220,8 @@ async fn closing_the_connection_sends_what_was_queued_and_says_good_bye() {
         let (a, mut raw) = pipe(256);
         let a = Peer::run(client(a, Config::default()));
         let mut stream = a.open().await;
-        stream.write_all(&[5; 100_000]).await.unwrap();
+        // More than the connection's output takes at a time.
+        stream.write_all(&[5; 200_000]).await.unwrap();
         let mut waiting = a.open().await;
         let reader = tokio::spawn(async move { read_error(&mut waiting).await });
         let closing = tokio::spawn(a.close());
@@ -233,7 +234,7 @@ async fn closing_the_connection_sends_what_was_queued_and_says_good_bye() {
                 break;
             }
         }
-        assert_eq!(received, 100_000);
+        assert_eq!(received, 200_000);
         assert_eq!(raw.read(&mut [0; 8]).await.unwrap(), 0);
         closing.await.unwrap().unwrap();
         assert_eq!(reader.await.unwrap(), io::ErrorKind::ConnectionAborted);

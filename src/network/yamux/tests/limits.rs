@@ -1,6 +1,12 @@
 //! Limits cost one stream, never the connection.
 
-use std::sync::Arc;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    task::Wake,
+};
 
 use super::*;
 use crate::network::yamux::{
@@ -66,6 +72,19 @@ async fn inbound_streams_beyond_the_accept_backlog_are_reset() {
         raw.expect(Kind::WindowUpdate, RST, 7, 0).await;
         raw.send(Kind::WindowUpdate, SYN, 9, 0).await;
         assert_eq!(b.accept().await.id(), 9);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_stream_that_was_reset_before_it_was_accepted_is_not_handed_out() {
+    limited(async {
+        let (mut raw, b) = pipe(64 * 1024);
+        raw.send(Kind::WindowUpdate, SYN, 1, 0).await;
+        raw.send(Kind::WindowUpdate, RST, 1, 0).await;
+        raw.send(Kind::WindowUpdate, SYN, 3, 0).await;
+        let mut b = Peer::run(server(b, Config::default()));
+        assert_eq!(b.accept().await.id(), 3);
     })
     .await;
 }
@@ -222,6 +241,47 @@ async fn thousands_of_streams_live_on_one_connection() {
         let mut opened = waiting.await.unwrap();
         opened.write_all(b"works").await.unwrap();
         b.accept().await.read_exact(&mut [0; 5]).await.unwrap();
+    })
+    .await;
+}
+
+#[derive(Default)]
+struct Flag(AtomicBool);
+
+impl Wake for Flag {
+    fn wake(self: Arc<Self>) {
+        self.0.store(true, Ordering::SeqCst);
+    }
+}
+
+#[tokio::test]
+async fn whoever_waits_for_a_stream_is_woken() {
+    limited(async {
+        let acknowledged = (Kind::WindowUpdate, ACK, 1);
+        let finished = (Kind::WindowUpdate, RST, 1);
+        let one_unacknowledged = Config { ack_backlog: 1, ..Config::default() };
+        let one_stream = Config { max_streams: 1, ..Config::default() };
+        for (config, (kind, flags, id)) in [(one_unacknowledged, acknowledged), (one_stream, finished)] {
+            let (a, mut raw) = pipe(64 * 1024);
+            let mut muxer = client(a, config);
+            let _first = poll_once(|cx| muxer.poll_outbound_unpin(cx));
+            let flag = Arc::new(Flag::default());
+            let waker = flag.clone().into();
+            assert!(muxer.poll_outbound_unpin(&mut Context::from_waker(&waker)).is_pending());
+            raw.send(kind, flags, id, 0).await;
+            let polled = poll_fn(|cx| Poll::Ready(muxer.poll_unpin(cx).is_pending())).await;
+            assert!(polled && flag.0.load(Ordering::SeqCst));
+            assert!(poll_once(|cx| muxer.poll_outbound_unpin(cx)).is_ready());
+        }
+
+        let (a, mut raw) = pipe(64 * 1024);
+        let mut muxer = client(a, Config::default());
+        let flag = Arc::new(Flag::default());
+        let waker = flag.clone().into();
+        assert!(muxer.poll_inbound_unpin(&mut Context::from_waker(&waker)).is_pending());
+        raw.send(Kind::WindowUpdate, SYN, 2, 0).await;
+        let polled = poll_fn(|cx| Poll::Ready(muxer.poll_unpin(cx).is_pending())).await;
+        assert!(polled && flag.0.load(Ordering::SeqCst));
     })
     .await;
 }
