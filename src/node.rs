@@ -205,7 +205,7 @@ impl Node {
         let stream = stream.ok_or_else(|| {
             Error::new(Status::NotFound, format!("there is no stream {id}; it may have ended already"))
         })?;
-        stream.end(Reason::Requested);
+        stream.ending.end(Reason::Requested);
         Ok(())
     }
 
@@ -299,9 +299,7 @@ impl Node {
             }
         }
         self.shared.closing.cancel();
-        for stream in self.shared.streams.all() {
-            stream.end(Reason::NodeClosed);
-        }
+        self.shared.streams.end_all(Reason::NodeClosed);
         self.tasks_ended().await;
         self.shared.network.shut_down().await;
         self.report("closed", None);
@@ -322,9 +320,7 @@ impl Node {
         }
         self.mounts.fail(&error);
         self.shared.closing.cancel();
-        for stream in self.shared.streams.all() {
-            stream.end(Reason::Internal);
-        }
+        self.shared.streams.end_all(Reason::Internal);
         self.report("failed", Some(&error));
         let node = self.clone();
         self.shared.runtime.spawn(async move {

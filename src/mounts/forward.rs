@@ -225,7 +225,7 @@ async fn serve(
     let time = mount.options().duration("open.timeout");
     let opened = tokio::select! {
         biased;
-        () = shared.closing.cancelled() => return,
+        _ = permit.ending.asked() => return,
         () = local.was_reset() => {
             tracing::debug!(mount = %mount, origin, "the client left before its stream was open");
             return;

@@ -7,7 +7,7 @@ use crate::{
     address::LocalAddress,
     error::{Error, Result, Status, quote},
     fault,
-    network::{Inbound, Registration},
+    network::{Admission as _, Inbound, Registration},
     options::{Options, Scope},
     process,
     protocol::ProtocolName,
@@ -64,13 +64,17 @@ async fn accept(shared: Arc<Shared>, mount: Arc<Mount>, mut registration: Regist
 
 /// Connects one stream to the target. A stream that is dropped on the way is reset.
 async fn serve(shared: Arc<Shared>, mount: Arc<Mount>, Inbound { stream }: Inbound) {
-    let MountEnd::Listener { target, .. } = &mount.end else { return };
+    let MountEnd::Listener { target, access, .. } = &mount.end else { return };
     let peer = stream.peer();
     let origin = format!("/p2p/{peer}");
     let permit = match shared.streams.permit(&mount, peer, &shared.options.read()) {
         Ok(permit) => permit,
         Err(error) => return mount.refuse(&origin, &error),
     };
+    // Whoever changes the access ends the streams that have a permit, and this one was admitted before it had one.
+    if !access.admits(&peer) {
+        return;
+    }
     let Some(descriptor) = process::descriptors().try_take() else {
         return mount.refuse(&origin, &no_descriptor());
     };
@@ -90,7 +94,7 @@ async fn serve(shared: Arc<Shared>, mount: Arc<Mount>, Inbound { stream }: Inbou
     };
     let local = tokio::select! {
         biased;
-        () = shared.closing.cancelled() => return,
+        _ = permit.ending.asked() => return,
         local = connecting => local,
     };
     match local {

@@ -285,6 +285,11 @@ impl Mount {
         });
     }
 
+    /// Nothing more is accepted.
+    fn is_closed(&self) -> bool {
+        self.closed.is_cancelled()
+    }
+
     fn set_error(&self, error: &Error) {
         self.status.lock().1 = Some(error.clone());
     }
@@ -364,14 +369,14 @@ struct Tunnel {
 /// Carries one stream from its opening to its end, with its events and counters.
 async fn carry(shared: &Arc<Shared>, mount: &Arc<Mount>, tunnel: Tunnel) {
     let Tunnel { local, mut stream, origin, permit, descriptor } = tunnel;
-    let live = shared.streams.add(mount, origin, stream.connection().clone());
+    let live = shared.streams.add(&permit, origin, stream.connection().clone());
     mount.streams_total.fetch_add(1, Ordering::Relaxed);
     shared.hub.emit(kind::STREAM_OPENED, || live.event("stream opened"));
     tracing::debug!(mount = %mount, stream = live.id, origin = live.origin, peer = %live.peer(), "stream opened");
     let copying = AssertUnwindSafe(splice(&local, &mut stream, &live.bytes)).catch_unwind();
     let reason = tokio::select! {
         biased;
-        reason = live.asked_to_end() => reason,
+        reason = live.ending.asked() => reason,
         end = copying => end.map_or(Reason::Internal, Reason::from),
     };
     // Dropping what has not ended resets it.

@@ -136,7 +136,7 @@ impl Mounts {
             mount.close();
             self.all.write().retain(|other| other.id() != mount.id());
             if let Some(reason) = streams {
-                shared.streams.end_mount(mount, reason);
+                shared.streams.end_mount(mount, |_| true, reason);
             }
         }
         for mount in mounts {
@@ -168,12 +168,7 @@ impl Mounts {
             access.update(&options);
             drop(options);
             shared.network.offers_changed();
-            let streams = shared.streams.all();
-            for stream in
-                streams.iter().filter(|stream| stream.mount.id() == mount.id() && !access.admits(&stream.peer()))
-            {
-                stream.end(Reason::AccessWithdrawn);
-            }
+            shared.streams.end_mount(mount, |peer| !access.admits(peer), Reason::AccessWithdrawn);
         }
         Ok(())
     }

@@ -93,6 +93,28 @@ impl From<End> for Reason {
     }
 }
 
+/// Lets a stream be ended from outside, from before it is opened.
+pub struct Ending {
+    mount: u64,
+    peer: PeerId,
+    asked: Mutex<Option<Reason>>,
+    token: CancellationToken,
+}
+
+impl Ending {
+    /// Asks the stream to end; it is reset.
+    pub fn end(&self, reason: Reason) {
+        self.asked.lock().get_or_insert(reason);
+        self.token.cancel();
+    }
+
+    /// Returns why when somebody wants the stream to end.
+    pub async fn asked(&self) -> Reason {
+        self.token.cancelled().await;
+        self.asked.lock().unwrap_or(Reason::Requested)
+    }
+}
+
 /// A stream whose both halves are set up.
 pub struct LiveStream {
     /// Counts from 0 in each node, as in Kubo.
@@ -101,26 +123,13 @@ pub struct LiveStream {
     pub origin: String,
     pub connection: Arc<Connection>,
     pub bytes: Bytes,
+    pub ending: Arc<Ending>,
     opened: Instant,
-    asked: Mutex<Option<Reason>>,
-    end: CancellationToken,
 }
 
 impl LiveStream {
     pub fn peer(&self) -> PeerId {
         self.connection.peer
-    }
-
-    /// Resets the stream.
-    pub fn end(&self, reason: Reason) {
-        self.asked.lock().get_or_insert(reason);
-        self.end.cancel();
-    }
-
-    /// Returns why when somebody wants the stream to end.
-    pub async fn asked_to_end(&self) -> Reason {
-        self.end.cancelled().await;
-        self.asked.lock().unwrap_or(Reason::Requested)
     }
 
     pub fn row(&self) -> Row {
@@ -159,7 +168,10 @@ impl LiveStream {
 pub struct StreamTable {
     live: RwLock<BTreeMap<u64, Arc<LiveStream>>>,
     next: AtomicU64,
+    next_permit: AtomicU64,
     counts: Mutex<Counts>,
+    /// Of every stream from before it is opened until it is gone.
+    endings: Mutex<HashMap<u64, Arc<Ending>>>,
     /// Woken whenever a permit comes back.
     ended: tokio::sync::Notify,
 }
@@ -171,16 +183,15 @@ struct Counts {
 }
 
 impl StreamTable {
-    pub fn add(&self, mount: &Arc<Mount>, origin: String, connection: Arc<Connection>) -> Arc<LiveStream> {
+    pub fn add(&self, permit: &Permit, origin: String, connection: Arc<Connection>) -> Arc<LiveStream> {
         let stream = Arc::new(LiveStream {
             id: self.next.fetch_add(1, Ordering::Relaxed),
-            mount: mount.clone(),
+            mount: permit.mount.clone(),
             origin,
             connection,
             bytes: Bytes::default(),
+            ending: permit.ending.clone(),
             opened: Instant::now(),
-            asked: Mutex::new(None),
-            end: CancellationToken::new(),
         });
         self.live.write().insert(stream.id, stream.clone());
         stream
@@ -218,10 +229,19 @@ impl StreamTable {
         self.live.read().len()
     }
 
-    /// Ends the streams of one mount.
-    pub fn end_mount(&self, mount: &Mount, reason: Reason) {
-        for stream in self.all().iter().filter(|stream| stream.mount.id() == mount.id()) {
-            stream.end(reason);
+    /// Ends the streams of one mount with the peers that `whose` picks, those that are still being opened included.
+    pub fn end_mount(&self, mount: &Mount, whose: impl Fn(&PeerId) -> bool, reason: Reason) {
+        self.end_where(|ending| ending.mount == mount.id() && whose(&ending.peer), reason);
+    }
+
+    pub fn end_all(&self, reason: Reason) {
+        self.end_where(|_| true, reason);
+    }
+
+    fn end_where(&self, which: impl Fn(&Ending) -> bool, reason: Reason) {
+        let endings: Vec<_> = self.endings.lock().values().filter(|ending| which(ending)).cloned().collect();
+        for ending in endings {
+            ending.end(reason);
         }
     }
 
@@ -244,8 +264,19 @@ impl StreamTable {
         }
         counts.all += 1;
         *counts.peers.entry(peer).or_default() += 1;
+        drop(counts);
         mount.count_stream(true);
-        Ok(Permit { table: self.clone(), mount: mount.clone(), peer })
+        let ending = Ending { mount: mount.id(), peer, asked: Mutex::new(None), token: CancellationToken::new() };
+        let permit = Permit {
+            table: self.clone(),
+            mount: mount.clone(),
+            peer,
+            id: self.next_permit.fetch_add(1, Ordering::Relaxed),
+            ending: Arc::new(ending),
+        };
+        self.endings.lock().insert(permit.id, permit.ending.clone());
+        // Whoever closes the mount says so before ending its streams, so one of the two sees the other.
+        if mount.is_closed() { Err(Error::closed(mount)) } else { Ok(permit) }
     }
 
     /// Returns when no stream is open or being opened.
@@ -267,10 +298,13 @@ pub struct Permit {
     table: Arc<StreamTable>,
     mount: Arc<Mount>,
     peer: PeerId,
+    id: u64,
+    pub ending: Arc<Ending>,
 }
 
 impl Drop for Permit {
     fn drop(&mut self) {
+        self.table.endings.lock().remove(&self.id);
         let mut counts = self.table.counts.lock();
         counts.all -= 1;
         if let Some(count) = counts.peers.get_mut(&self.peer) {

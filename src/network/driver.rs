@@ -85,6 +85,7 @@ struct Driver {
     dead_after: Duration,
     /// Connections that were given up as dead but are not closed yet.
     given_up: HashSet<ConnectionId>,
+    listeners: HashSet<ListenerId>,
     tasks: TaskTracker,
     /// A connection's task panicked.
     broken: mpsc::UnboundedReceiver<()>,
@@ -135,6 +136,7 @@ pub async fn start(
         alive: HashMap::new(),
         dead_after: options.duration("ping.interval") + 2 * options.duration("ping.timeout"),
         given_up: HashSet::new(),
+        listeners: HashSet::new(),
         tasks,
         broken,
     };
@@ -204,7 +206,10 @@ impl Driver {
         for address in wanted {
             check_listening(&address, options)?;
             match self.swarm.listen_on(address.clone()) {
-                Ok(id) => drop(waiting.insert(id, address)),
+                Ok(id) => {
+                    self.listeners.insert(id);
+                    waiting.insert(id, address);
+                }
                 // A machine without IPv6 still has a node.
                 Err(_) if automatic && address.iter().any(|part| matches!(part, Protocol::Ip6(_))) => {}
                 Err(error) => return Err(cannot_listen(&address, error)),
@@ -298,7 +303,8 @@ impl Driver {
             }
             SwarmEvent::NewListenAddr { address, .. } => self.address_changed(address, true),
             SwarmEvent::ExpiredListenAddr { address, .. } => self.address_changed(address, false),
-            SwarmEvent::ListenerClosed { addresses, reason, .. } => {
+            SwarmEvent::ListenerClosed { listener_id, addresses, reason } => {
+                self.listeners.remove(&listener_id);
                 if let Err(error) = reason {
                     tracing::error!("a listening address failed: {}", failure::root_cause(&error));
                 }
@@ -395,6 +401,17 @@ impl Driver {
             if let SwarmEvent::ConnectionClosed { connection_id, .. } = &event {
                 open.remove(connection_id);
             }
+            self.happened(event);
+        }
+        // A listener says that it is closed when its port is free.
+        for id in self.listeners.clone() {
+            if !self.swarm.remove_listener(id) {
+                self.listeners.remove(&id);
+            }
+        }
+        let deadline = Instant::now() + CLOSE_TIMEOUT;
+        while !self.listeners.is_empty() {
+            let Ok(event) = timeout_at(deadline, self.swarm.select_next_some()).await else { break };
             self.happened(event);
         }
         let Driver { swarm, tasks, .. } = self;
