@@ -3,7 +3,7 @@
 use std::{error::Error, io};
 
 use libp2p::{
-    PeerId,
+    Multiaddr, PeerId,
     core::transport::TransportError,
     swarm::{DialError, ListenError},
 };
@@ -14,21 +14,24 @@ pub fn describe_dial(peer: &PeerId, error: &DialError) -> String {
         DialError::LocalPeerId { address } => format!("{address} is this node itself"),
         DialError::NoAddresses => "no address is known".into(),
         DialError::DialPeerConditionFalse(_) | DialError::Aborted => "the dial was given up".into(),
-        DialError::WrongPeerId { obtained, address } => format!("{address} is peer {obtained}, not {peer}"),
+        DialError::WrongPeerId { obtained, address } => format!("{} is peer {obtained}, not {peer}", short(address)),
         DialError::Denied { cause } => format!("a limit of this node forbids it: {}", root_cause(cause)),
         DialError::Transport(tried) => {
-            let each = tried.iter().map(|(address, error)| {
-                // The part behind /p2p/ is the peer whom the sentence names already.
-                let address = address.to_string();
-                let short = address.split("/p2p/").next().unwrap_or(&address).to_owned();
-                match error {
-                    TransportError::MultiaddrNotSupported(_) => format!("{short}: not a transport that the node has"),
-                    TransportError::Other(error) => format!("{short}: {}", root_cause(error)),
+            let each = tried.iter().map(|(address, error)| match error {
+                TransportError::MultiaddrNotSupported(_) => {
+                    format!("{}: not a transport that the node has", short(address))
                 }
+                TransportError::Other(error) => format!("{}: {}", short(address), root_cause(error)),
             });
             each.collect::<Vec<_>>().join("; ")
         }
     }
+}
+
+/// An address without the peer id, whom the sentence names already.
+fn short(address: &Multiaddr) -> String {
+    let text = address.to_string();
+    text.split("/p2p/").next().unwrap_or(&text).to_owned()
 }
 
 /// Why an inbound connection was not made.

@@ -37,6 +37,10 @@ use crate::{
     protocol::ProtocolName,
 };
 
+/// First and last pause before a stream whose connection went down while it was opened is asked for again.
+const RETRY_PAUSE: Duration = Duration::from_millis(20);
+const RETRY_PAUSE_LAST: Duration = Duration::from_secs(2);
+
 /// Learns what happens in the network.
 pub trait Observer: Send + Sync {
     fn peer_connected(&self, connection: &Connection);
@@ -162,24 +166,34 @@ impl Network {
     pub async fn open_stream(&self, peer: PeerId, protocol: &ProtocolName, time: Duration) -> Result<TunnelStream> {
         let deadline = Instant::now() + time;
         let _interest = Interest { network: self, peer };
+        let timed_out = || {
+            timed_out(format!(
+                "no stream for protocol {} to peer {peer} could be opened within {} ms",
+                quote(protocol.as_str()),
+                time.as_millis(),
+            ))
+        };
+        let mut pause = RETRY_PAUSE;
         loop {
             let (reply, answer) = oneshot::channel();
             let request = OpenRequest { protocol: stream_protocol(protocol)?, deadline, reply };
             self.send(Command::Open { peer, request })?;
-            match timeout_at(deadline, answer).await {
-                // Nothing was sent yet when the connection went down under the request: another one may carry it.
-                Ok(Err(_)) if !self.commands.is_closed() => continue,
-                Ok(Err(_)) => return Err(Error::closed("the node")),
+            // Nothing was sent yet when the connection went down under the request: another one may carry it.
+            let broken = match timeout_at(deadline, answer).await {
                 Ok(Ok(Ok(stream))) => return Ok(stream),
-                Ok(Ok(Err(Failure::TimedOut))) | Err(_) => {
-                    return Err(timed_out(format!(
-                        "no stream for protocol {} to peer {peer} could be opened within {} ms",
-                        quote(protocol.as_str()),
-                        time.as_millis(),
-                    )));
-                }
+                Ok(Err(_)) if self.commands.is_closed() => return Err(Error::closed("the node")),
+                Ok(Err(_)) => Failure::Unreachable("the connection was closed while the stream was opened".into()),
+                Ok(Ok(Err(failure @ Failure::Broken(_)))) => failure,
+                Ok(Ok(Err(Failure::TimedOut))) | Err(_) => return Err(timed_out()),
                 Ok(Ok(Err(failure))) => return Err(explain(&peer, Some(protocol), failure)),
+            };
+            if pause > RETRY_PAUSE_LAST {
+                return Err(explain(&peer, Some(protocol), broken));
             }
+            if timeout_at(deadline, tokio::time::sleep(pause)).await.is_err() {
+                return Err(timed_out());
+            }
+            pause *= 2;
         }
     }
 

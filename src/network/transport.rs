@@ -2,8 +2,8 @@
 //! local.
 
 use std::{
-    io,
-    net::IpAddr,
+    fmt, io,
+    net::{IpAddr, SocketAddr},
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
@@ -30,6 +30,7 @@ use libp2p::{
     tcp,
 };
 use parking_lot::Mutex;
+use socket2::{Domain, Socket, Type};
 
 use super::{failure, quic, security::Security, yamux};
 use crate::{
@@ -70,6 +71,7 @@ pub fn build(keypair: &Keypair, config: Config) -> Result<Boxed<Connection>> {
     let tcp = if config.tcp {
         OptionalTransport::some(
             tcp::tokio::Transport::new(tcp::Config::new().nodelay(true))
+                .map_err(SocketError)
                 .map(|socket, _| BufReader::with_capacity(READ_AHEAD, socket))
                 .upgrade(Version::V1Lazy)
                 .authenticate(Security::new(keypair, &config.security)?)
@@ -112,10 +114,11 @@ impl Transport for Guard {
     type Dial = BoxFuture<'static, io::Result<Connection>>;
 
     fn listen_on(&mut self, id: ListenerId, address: Multiaddr) -> Result<(), TransportError<io::Error>> {
-        match self.refusal(&address) {
-            Some(refusal) => Err(TransportError::Other(refusal)),
-            None => self.inner.lock().listen_on(id, address),
+        if let Some(refusal) = self.refusal(&address) {
+            return Err(TransportError::Other(refusal));
         }
+        probe(&address).map_err(TransportError::Other)?;
+        self.inner.lock().listen_on(id, address)
     }
 
     fn remove_listener(&mut self, id: ListenerId) -> bool {
@@ -167,12 +170,49 @@ async fn dial(inner: &Mutex<Boxed<Connection>>, address: Multiaddr, options: Dia
     match dialled {
         Ok(dialled) => dialled.await,
         Err(TransportError::Other(error)) => Err(error),
-        Err(TransportError::MultiaddrNotSupported(address)) => Err(unsupported(&address)),
+        Err(TransportError::MultiaddrNotSupported(_)) => Err(unsupported()),
     }
 }
 
-fn unsupported(address: &Multiaddr) -> io::Error {
-    io::Error::new(io::ErrorKind::Unsupported, format!("{address} is not of a transport that the node has"))
+fn unsupported() -> io::Error {
+    io::Error::new(io::ErrorKind::Unsupported, "not a transport that the node has")
+}
+
+/// An error of a TCP socket. libp2p's wrappers answer with the cause of what they wrap, so the `io::Error` itself, and with it
+/// the system's number, would be lost if it were wrapped directly.
+#[derive(Debug)]
+struct SocketError(io::Error);
+
+impl fmt::Display for SocketError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl std::error::Error for SocketError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        Some(&self.0)
+    }
+}
+
+/// Fails if another socket listens on this TCP address. libp2p's listening sockets share their port with whoever asks
+/// (SO_REUSEPORT, for dialling from it), so two nodes would silently take turns.
+fn probe(address: &Multiaddr) -> io::Result<()> {
+    let mut parts = address.iter();
+    let ip: IpAddr = match parts.next() {
+        Some(Protocol::Ip4(ip)) => ip.into(),
+        Some(Protocol::Ip6(ip)) => ip.into(),
+        _ => return Ok(()),
+    };
+    let Some(Protocol::Tcp(port @ 1..)) = parts.next() else { return Ok(()) };
+    let address = SocketAddr::new(ip, port);
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
+    if address.is_ipv6() {
+        socket.set_only_v6(true)?;
+    }
+    socket.set_reuse_address(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(1)
 }
 
 /// The addresses behind the name in `address`, asked of the system's resolver.

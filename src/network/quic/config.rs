@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use libp2p::{PeerId, identity::Keypair};
+use libp2p::identity::Keypair;
 use quinn::{
     EndpointConfig, VarInt,
     crypto::{
@@ -15,8 +15,8 @@ use quinn_proto::HashedConnectionIdGenerator;
 
 use super::error::Error;
 
-/// Makes the TLS settings of one dial to the given peer; `None` when the address names none.
-pub type ClientTls = Arc<dyn Fn(Option<PeerId>) -> Result<rustls::ClientConfig, String> + Send + Sync>;
+/// Makes the TLS settings of one dial.
+pub type ClientTls = Arc<dyn Fn() -> Result<rustls::ClientConfig, String> + Send + Sync>;
 /// Makes the TLS settings for inbound connections.
 pub type ServerTls = Arc<dyn Fn() -> Result<rustls::ServerConfig, String> + Send + Sync>;
 
@@ -68,9 +68,8 @@ impl Config {
             mtu_discovery: true,
             segmentation_offload: true,
             keypair: keypair.clone(),
-            client_tls: Arc::new(move |peer| {
-                libp2p::tls::make_client_config(&client_key, peer).map_err(|e| e.to_string())
-            }),
+            // Whose certificate it is the transport compares itself: TLS would only say that it is another one.
+            client_tls: Arc::new(move || libp2p::tls::make_client_config(&client_key, None).map_err(|e| e.to_string())),
             server_tls: Arc::new(move || libp2p::tls::make_server_config(&server_key).map_err(|e| e.to_string())),
         }
     }
@@ -104,12 +103,8 @@ impl Config {
     }
 
     /// The settings of one dial. Each has its own certificate, so no session can be resumed without its check.
-    pub(super) fn client(
-        &self,
-        peer: Option<PeerId>,
-        transport: Arc<quinn::TransportConfig>,
-    ) -> Result<quinn::ClientConfig, Error> {
-        let mut tls = (self.client_tls)(peer).map_err(Error::Tls)?;
+    pub(super) fn client(&self, transport: Arc<quinn::TransportConfig>) -> Result<quinn::ClientConfig, Error> {
+        let mut tls = (self.client_tls)().map_err(Error::Tls)?;
         // Otherwise an environment variable would make the host process write its session keys to a file.
         tls.key_log = Arc::new(rustls::NoKeyLog);
         let tls = QuicClientConfig::try_from(tls).map_err(|e| Error::Tls(e.to_string()))?;

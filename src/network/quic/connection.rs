@@ -40,12 +40,12 @@ pub(super) async fn establish(
     let connection = timeout(limits.handshake, connecting)
         .await
         .map_err(|_| Error::HandshakeTimedOut { remote, after: limits.handshake })?
-        .map_err(|error| Error::handshake(remote, expected, error))?;
+        .map_err(|error| Error::Handshake { remote, error })?;
     let muxer = Muxer::new(connection, port, limits.close);
     let actual = peer_id(&muxer.shared.connection, remote)?;
     match expected {
         Some(expected) if expected != actual => {
-            Err(Error::WrongPeer { remote, expected: expected.into(), actual: Some(actual.into()) })
+            Err(Error::WrongPeer { remote, expected: expected.into(), actual: actual.into() })
         }
         _ => Ok((actual, muxer)),
     }

@@ -22,8 +22,8 @@ pub enum Error {
     Handshake { remote: SocketAddr, error: ConnectionError },
     /// The handshake did not end in time.
     HandshakeTimedOut { remote: SocketAddr, after: Duration },
-    /// Someone else answered; `actual` is `None` when the handshake was broken off before it was known.
-    WrongPeer { remote: SocketAddr, expected: Box<PeerId>, actual: Option<Box<PeerId>> },
+    /// Someone else answered.
+    WrongPeer { remote: SocketAddr, expected: Box<PeerId>, actual: Box<PeerId> },
     /// The certificate is not one of libp2p.
     Certificate { remote: SocketAddr, reason: String },
     /// Hole punching needs a listener that can reach the address.
@@ -34,21 +34,6 @@ pub enum Error {
     Punch { remote: SocketAddr, error: io::Error },
     /// An established connection ended.
     Connection(ConnectionError),
-}
-
-impl Error {
-    /// The error of a failed handshake with `remote`, which was to be `expected`.
-    pub(super) fn handshake(remote: SocketAddr, expected: Option<PeerId>, error: ConnectionError) -> Self {
-        match (&error, expected) {
-            // The certificate check of libp2p's TLS fails with this reason for one cause only.
-            (ConnectionError::TransportError(e), Some(expected))
-                if e.reason.contains("ApplicationVerificationFailure") =>
-            {
-                Error::WrongPeer { remote, expected: expected.into(), actual: None }
-            }
-            _ => Error::Handshake { remote, error },
-        }
-    }
 }
 
 /// TLS alert "no application protocol" (RFC 7301 section 3.2) as a QUIC error code (RFC 9001 section 4.8).
@@ -88,10 +73,7 @@ impl fmt::Display for Error {
             Error::HandshakeTimedOut { remote, after } => {
                 write!(f, "no QUIC connection with {remote} within {} s", after.as_secs_f32())
             }
-            Error::WrongPeer { remote, expected, actual: None } => write!(f, "{remote} is not peer {expected}"),
-            Error::WrongPeer { remote, expected, actual: Some(actual) } => {
-                write!(f, "{remote} is peer {actual}, not {expected}")
-            }
+            Error::WrongPeer { remote, expected, actual } => write!(f, "{remote} is peer {actual}, not {expected}"),
             Error::Certificate { remote, reason } => {
                 write!(f, "the certificate of {remote} is not one of libp2p: {reason}")
             }
@@ -107,8 +89,11 @@ impl fmt::Display for Error {
 
 impl std::error::Error for Error {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        // The sentence above already contains the cause; a source would make report chains say it twice.
-        None
+        // The sentences above already contain the cause. That of the system is asked for its number, too.
+        match self {
+            Error::Bind { error, .. } | Error::Interfaces(error) => Some(error),
+            _ => None,
+        }
     }
 }
 

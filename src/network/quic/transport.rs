@@ -144,7 +144,7 @@ impl libp2p::core::Transport for Transport {
         let port = self.dial_port(remote, options.port_use)?;
         let (config, settings) = (self.config.clone(), self.settings.clone());
         Ok(async move {
-            let client = config.client(peer, settings)?;
+            let client = config.client(settings)?;
             // libp2p has no host names, but TLS wants one.
             let connecting = port.endpoint.connect_with(client, remote, "l").map_err(|error| {
                 if matches!(error, quinn::ConnectError::EndpointStopping) {

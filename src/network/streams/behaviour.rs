@@ -38,6 +38,8 @@ use crate::{
 
 /// How long no further connection is dialled beside existing ones after such a dial has failed.
 const SPREAD_PAUSE: Duration = Duration::from_secs(10);
+/// A connection that lives no longer than this was one too many for the peer.
+const REFUSED_WITHIN: Duration = Duration::from_secs(1);
 /// Head start of the preferred transport before others are dialled, as in Happy Eyeballs (RFC 8305 section 5).
 const HEAD_START: Duration = Duration::from_millis(250);
 /// Addresses of one peer that are dialled at the same time.
@@ -309,7 +311,12 @@ impl Behaviour {
 
     /// A connection is gone, or was given up.
     pub fn lost(&mut self, peer: PeerId, id: ConnectionId) {
+        let refused =
+            self.connections.get(id, &peer).is_some_and(|connection| connection.opened.elapsed() < REFUSED_WITHIN);
         self.connections.remove(id, &peer);
+        if let Some(state) = self.peers.get_mut(&peer).filter(|_| refused) {
+            state.no_spread_until = Some(Instant::now() + SPREAD_PAUSE);
+        }
         self.serve(peer);
         if let Some(state) = self.peers.get(&peer) {
             let idle = state.waiting.is_empty() && state.connecting.is_empty() && state.dialling.is_empty();

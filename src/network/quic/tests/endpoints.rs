@@ -178,8 +178,8 @@ async fn the_wrong_peer_fails_the_handshake() {
         let (near, far) = join(dialled, accept(&mut listener.1)).await;
         let error = near.err().unwrap();
         assert!(matches!(error, Error::WrongPeer { expected: ref e, .. } if **e == expected), "{error}");
-        assert!(error.to_string().contains(&format!("is not peer {expected}")), "{error}");
-        assert!(far.is_err());
+        assert!(error.to_string().ends_with(&format!("is peer {}, not {expected}", listener.0)), "{error}");
+        drop(far);
         // Without a peer id anybody is welcome.
         let dialled = dialer.1.dial(address, DIAL).unwrap();
         let (near, far) = join(dialled, accept(&mut listener.1)).await;
@@ -213,8 +213,7 @@ async fn a_peer_that_is_not_of_libp2p_is_named_as_such() {
             Ok(config)
         };
         let client_key = key.clone();
-        let client =
-            Arc::new(move |peer| libp2p::tls::make_client_config(&client_key, peer).map_err(|e| e.to_string()));
+        let client = Arc::new(move || libp2p::tls::make_client_config(&client_key, None).map_err(|e| e.to_string()));
         let mut other = Transport::new(Config::new(&key).with_tls(client, Arc::new(other_protocol))).unwrap();
         let (_, address) = listen(&mut other, LOCALHOST).await;
         let (_, mut transport) = node();
@@ -256,8 +255,7 @@ async fn a_certificate_that_is_not_of_libp2p_is_refused_in_plain_words() {
             Ok(config)
         };
         let client_key = key.clone();
-        let client =
-            Arc::new(move |peer| libp2p::tls::make_client_config(&client_key, peer).map_err(|e| e.to_string()));
+        let client = Arc::new(move || libp2p::tls::make_client_config(&client_key, None).map_err(|e| e.to_string()));
         let mut other = Transport::new(Config::new(&key).with_tls(client, Arc::new(server))).unwrap();
         let (_, address) = listen(&mut other, LOCALHOST).await;
         let (_, mut transport) = node();
