@@ -18,7 +18,7 @@ CC ?= cc
 CFLAGS ?= -O2 -g
 TRANSPORT ?= tcp
 
-VALGRIND := valgrind --quiet --error-exitcode=99 --fair-sched=yes --leak-check=full --errors-for-leak-kinds=definite
+VALGRIND := valgrind --quiet --error-exitcode=99 --fair-sched=yes --leak-check=full --show-leak-kinds=definite --errors-for-leak-kinds=definite
 
 # What the static library needs besides (rustc --print native-static-libs).
 STATIC_LIBS := -lgcc_s -lutil -lrt -lpthread -lm -ldl -lc
@@ -66,7 +66,7 @@ check-rust:
 	then echo "unsafe outside src/capi"; exit 1; fi
 
 check-header:
-	cargo test --locked --test header
+	cargo test --locked --features fault-injection --test header
 
 # The committed list, the functions of the header (tests/header.rs) and what the library exports are the same.
 check-symbols: lib
@@ -108,7 +108,7 @@ uninstall: ## removes what install put there
 	rm -rf $(DESTDIR)$(LIBDIR)/cmake/p2pmount
 
 header: ## writes include/p2pmount.h, abi/symbols.txt and the tables of docs/ anew
-	UPDATE_HEADER=1 cargo test --locked --test header
+	UPDATE_HEADER=1 cargo test --locked --features fault-injection --test header
 
 # gcc's runtime serves the library, too: the programs are compiled with -fsanitize=address and bring it along.
 asan: ## the C tests under AddressSanitizer and LeakSanitizer
@@ -129,7 +129,7 @@ valgrind: ## the C tests under valgrind
 	    cargo test --locked --features fault-injection --test capi
 
 bench: ## the benchmarks
-	cargo bench --locked
+	cargo bench --locked --bench tunnel
 
 fmt: tools ## formats Rust, C and Python
 	cargo fmt
