@@ -5,8 +5,11 @@
 
 EXPOSE and FORWARD are the built examples (examples/c), TRANSPORT is tcp or quic. A web server serves a page and a
 100 MB file; EXPOSE mounts it on the network under a protocol name, FORWARD ties a local port to it by peer id, and both
-are fetched through that port. Exit status 0 only if every byte arrived, the lists were right and both programs ended well.
+are fetched through that port. Exit status 0 only if every byte arrived, the lists were right and both programs ended
+well.
 """
+
+from __future__ import annotations
 
 import hashlib
 import http.client
@@ -33,11 +36,11 @@ class DemoError(Exception):
 class WebServer:
     """Serves the page at / and the file at /file, on a free port of 127.0.0.1."""
 
-    def __init__(self, content):
+    def __init__(self, content: bytes) -> None:
         class Handler(http.server.BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
 
-            def do_GET(self):
+            def do_GET(self) -> None:
                 body = {"/": PAGE, "/file": content}.get(self.path)
                 if body is None:
                     self.send_error(404)
@@ -53,7 +56,7 @@ class WebServer:
                     # A client that leaves early, as the third download does on purpose.
                     self.close_connection = True
 
-            def log_message(self, *_):
+            def log_message(self, *_: object) -> None:
                 pass
 
         self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
@@ -62,7 +65,7 @@ class WebServer:
         self.thread = threading.Thread(target=self.server.serve_forever, daemon=True)
         self.thread.start()
 
-    def close(self):
+    def close(self) -> None:
         self.server.shutdown()
         self.server.server_close()
         self.thread.join()
@@ -71,23 +74,23 @@ class WebServer:
 class Example:
     """One of the example programs, driven by lines on its standard input."""
 
-    def __init__(self, name, *arguments):
+    def __init__(self, name: str, *arguments: str) -> None:
         self.name = name
         environment = dict(os.environ, P2PMOUNT_NETWORK="local")
         self.process = subprocess.Popen(
             arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1, env=environment
         )
-        self.lines = queue.Queue()
+        self.lines: queue.Queue[str | None] = queue.Queue()
         threading.Thread(target=self._read, daemon=True).start()
 
-    def _read(self):
-        for line in self.process.stdout:
+    def _read(self) -> None:
+        for line in self.process.stdout or ():
             self.lines.put(line.rstrip("\n"))
         self.lines.put(None)
 
-    def until(self, last):
+    def until(self, last: str) -> list[str]:
         """The lines before the one that equals `last`."""
-        lines = []
+        lines: list[str] = []
         deadline = time.monotonic() + LINE
         while True:
             try:
@@ -100,25 +103,26 @@ class Example:
                 return lines
             lines.append(line)
 
-    def values(self, key, last="ready"):
+    def values(self, key: str, last: str = "ready") -> list[str]:
         """The values of the lines `key value` up to the line `last`."""
         found = [line.split(" ", 1)[1] for line in self.until(last) if line.startswith(key + " ")]
         if not found:
             raise DemoError("%s printed no %s" % (self.name, key))
         return found
 
-    def say(self, word):
+    def say(self, word: str) -> None:
+        assert self.process.stdin is not None
         try:
             self.process.stdin.write(word + "\n")
             self.process.stdin.flush()
         except BrokenPipeError:
             raise DemoError("%s ended early" % self.name) from None
 
-    def list(self):
+    def listing(self) -> list[str]:
         self.say("list")
         return self.until("")
 
-    def quit(self):
+    def quit(self) -> None:
         """Ends the program as a user would; its exit status must be 0."""
         self.say("quit")
         try:
@@ -128,14 +132,14 @@ class Example:
         if status != 0:
             raise DemoError("%s ended with status %d" % (self.name, status))
 
-    def kill(self):
+    def kill(self) -> None:
         """The last resort: the child that this object started, by its process id."""
         if self.process.poll() is None:
             self.process.kill()
             self.process.wait()
 
 
-def fetch(address, path):
+def fetch(address: str, path: str) -> tuple[str, int, float]:
     """Fetches over HTTP. Returns (SHA-256, bytes, seconds)."""
     digest = hashlib.sha256()
     size = 0
@@ -160,7 +164,7 @@ def fetch(address, path):
     return digest.hexdigest(), size, time.monotonic() - started
 
 
-def expect(path, body, fetched):
+def expect(path: str, body: bytes, fetched: tuple[str, int, float]) -> None:
     digest, size, _ = fetched
     if size != len(body):
         raise DemoError("%s: %d bytes arrived, %d were sent" % (path, size, len(body)))
@@ -168,19 +172,19 @@ def expect(path, body, fetched):
         raise DemoError("%s: the bytes that arrived are not those that were sent" % path)
 
 
-def show(title, lines):
+def show(title: str, lines: list[str]) -> None:
     print("\n%s" % title)
     for line in lines:
         print("    " + line.rstrip())
 
 
-def must_name(title, lines, *words):
+def must_name(title: str, lines: list[str], *words: str) -> None:
     for word in words:
         if not any(word in line for line in lines):
             raise DemoError("%s does not show %s" % (title, word))
 
 
-def refused_now(address):
+def refused_now(address: str) -> bool:
     """True when nothing accepts connections at the address."""
     try:
         fetch(address, "/")
@@ -189,7 +193,7 @@ def refused_now(address):
     return False
 
 
-def run(expose_program, forward_program, transport, started):
+def run(expose_program: str, forward_program: str, transport: str, started: list[Example]) -> None:
     content = os.urandom(FILE_SIZE)
     web = WebServer(content)
     print("web server       %s: a page and a file of %d MB" % (web.address, FILE_SIZE // 10**6))
@@ -218,7 +222,7 @@ def run(expose_program, forward_program, transport, started):
     try:
         held.request("GET", "/file", headers={"Connection": "close"})
         held.getresponse().read(CHUNK)
-        there, here = expose.list(), forward.list()
+        there, here = expose.listing(), forward.listing()
     finally:
         held.close()
     show("p2p_list on the listening node, during a third download", there)
@@ -234,11 +238,11 @@ def run(expose_program, forward_program, transport, started):
     print("\nclosed           %s is free again, both nodes ended with status 0" % address)
 
 
-def main():
+def main() -> int:
     if len(sys.argv) != 4 or sys.argv[3] not in ("tcp", "quic"):
         print("usage: demo.py EXPOSE FORWARD tcp|quic", file=sys.stderr)
         return 2
-    started = []
+    started: list[Example] = []
     try:
         run(os.path.abspath(sys.argv[1]), os.path.abspath(sys.argv[2]), sys.argv[3], started)
     except (DemoError, OSError) as error:

@@ -33,16 +33,17 @@ int print_node(p2p_node node) {
     if (!succeeded(p2p_node_peer_id(node, id, sizeof id, &error), "peer id", &error)) return 0;
     if (!succeeded(p2p_node_address(node, addresses, sizeof addresses, &error), "addresses", &error)) return 0;
     printf("peer %s\n", id);
-    for (address = strtok(addresses, ","); address != NULL; address = strtok(NULL, ",")) printf("address %s\n", address);
+    for (address = strtok(addresses, ","); address != NULL; address = strtok(NULL, ","))
+        printf("address %s\n", address);
     return 1;
 }
 
 /* Mounts, then streams, each with the columns that fit a terminal; NULL in their place would show all of them. */
 static int print_list(p2p_node node) {
-    static const char *const mounts[] = {"kind", "protocol", "listen", "target", "state", "streams", "streams_total",
-                                         "bytes_in", "bytes_out", "error", NULL};
-    static const char *const streams[] = {"kind", "protocol", "origin", "target", "transport", "path", "age_ms",
-                                          "bytes_in", "bytes_out", NULL};
+    static const char *const mounts[] = {"kind",          "protocol", "listen",    "target", "state", "streams",
+                                         "streams_total", "bytes_in", "bytes_out", "error",  NULL};
+    static const char *const streams[] = {"kind", "protocol", "origin",   "target",    "transport",
+                                          "path", "age_ms",   "bytes_in", "bytes_out", NULL};
     p2p_snapshot snapshot;
     p2p_status status;
     p2p_error error;

@@ -15,8 +15,7 @@ static int expose(p2p_node node, const char *protocol, const char *target, p2p_o
     p2p_mount listener;
     p2p_error error;
     if (!succeeded(p2p_listen(node, protocol, target, options, &listener, &error), "listen", &error)) return 0;
-    return print_node(node) && serve_commands(node) &&
-           succeeded(p2p_mount_close(listener, 0, &error), "close", &error);
+    return print_node(node) && serve_commands(node) && succeeded(p2p_mount_close(listener, 0, &error), "close", &error);
 }
 
 int main(int argc, char **argv) {

@@ -16,7 +16,8 @@ static int forward(p2p_node node, char **names, p2p_options options) {
     char address[P2P_ADDRESS_SIZE];
     p2p_mount mount;
     p2p_error error;
-    if (!succeeded(p2p_forward(node, names[0], names[1], names[2], options, &mount, &error), "forward", &error)) return 0;
+    if (!succeeded(p2p_forward(node, names[0], names[1], names[2], options, &mount, &error), "forward", &error))
+        return 0;
     if (!succeeded(p2p_mount_address(mount, address, sizeof address, &error), "address", &error)) return 0;
     printf("listen %s\n", address);
     return serve_commands(node) && succeeded(p2p_mount_close(mount, 0, &error), "close", &error);

@@ -132,12 +132,22 @@ static void names(void) {
     OK(p2p_mount_close(made, 0, &error));
 
     STEP("addresses");
-    static const char *const addresses[] = {"",           "127.0.0.1:99999", "127.0.0.1:",       "127.0.0.1:80\n",
-                                            "127.0.0.1",  "[::1:80",         "-1",               "127.0.0.1:8x",
-                                            "unix:",      "/ip4/127.0.0.1",  "/ip4/1.2.3/tcp/1", "two words:80",
+    static const char *const addresses[] = {"",
+                                            "127.0.0.1:99999",
+                                            "127.0.0.1:",
+                                            "127.0.0.1:80\n",
+                                            "127.0.0.1",
+                                            "[::1:80",
+                                            "-1",
+                                            "127.0.0.1:8x",
+                                            "unix:",
+                                            "/ip4/127.0.0.1",
+                                            "/ip4/1.2.3/tcp/1",
+                                            "two words:80",
                                             "127.0.0.1:80:80"};
     for (size_t i = 0; i < sizeof addresses / sizeof *addresses; i++) {
-        NO_HANDLE(made, p2p_listen(node, "addresses", addresses[i], 0, &made, &error), P2P_ERROR_BAD_ADDRESS, "address");
+        NO_HANDLE(made, p2p_listen(node, "addresses", addresses[i], 0, &made, &error), P2P_ERROR_BAD_ADDRESS,
+                  "address");
         NO_HANDLE(made, p2p_forward(node, "addresses", addresses[i], peer, 0, &made, &error), P2P_ERROR_BAD_ADDRESS,
                   "address");
     }
@@ -149,12 +159,14 @@ static void names(void) {
 
     STEP("peers");
     memset(huge, 'Q', sizeof huge - 1);
-    const char *const peers[] = {"", "nobody", "/ip4/127.0.0.1/tcp/4001", "/p2p/nobody", "12D3KooW", "\n", ",", own_id, huge};
+    const char *const peers[] = {"",     "nobody", "/ip4/127.0.0.1/tcp/4001", "/p2p/nobody", "12D3KooW", "\n", ",",
+                                 own_id, huge};
     for (size_t i = 0; i < sizeof peers / sizeof *peers; i++) {
         p2p_operation operation;
         SAYS(p2p_connect(node, peers[i], 1000, &error), P2P_ERROR_BAD_PEER, "peer");
         NO_HANDLE(operation, p2p_connect_start(node, peers[i], 1000, &operation, &error), P2P_ERROR_BAD_PEER, "peer");
-        NO_HANDLE(made, p2p_forward(node, "peers", "127.0.0.1:0", peers[i], 0, &made, &error), P2P_ERROR_BAD_PEER, "peer");
+        NO_HANDLE(made, p2p_forward(node, "peers", "127.0.0.1:0", peers[i], 0, &made, &error), P2P_ERROR_BAD_PEER,
+                  "peer");
     }
     CHECK_INT(count_rows(node, P2P_LIST_LISTENERS | P2P_LIST_FORWARDS), 1);
 }
@@ -229,7 +241,8 @@ static void option_names_and_values(void) {
     SAYS(p2p_options_set(options, "no.such.option", "1", &error), P2P_ERROR_BAD_OPTION, "no.such.option");
     SAYS(p2p_options_set(options, "network", "nowhere", &error), P2P_ERROR_BAD_OPTION, "nowhere");
     static const char *const networks[] = {"public", "private", "local"};
-    for (size_t i = 0; i < 3; i++) SAYS(p2p_options_set(options, "network", "nowhere", &error), P2P_ERROR_BAD_OPTION, networks[i]);
+    for (size_t i = 0; i < 3; i++)
+        SAYS(p2p_options_set(options, "network", "nowhere", &error), P2P_ERROR_BAD_OPTION, networks[i]);
     SAYS(p2p_options_set(options, "transports", "pigeon", &error), P2P_ERROR_BAD_OPTION, "tcp");
     SAYS(p2p_options_set(options, "transports", "pigeon", &error), P2P_ERROR_BAD_OPTION, "quic");
     SAYS(p2p_options_set(options, "verify", "perhaps", &error), P2P_ERROR_BAD_OPTION, "true");
@@ -261,7 +274,8 @@ static void names_of_status_codes(void) {
     CHECK_TEXT(p2p_status_name(P2P_ERROR_LIMIT), "P2P_ERROR_LIMIT");
     CHECK_TEXT(p2p_status_name(P2P_ERROR_INTERNAL), "P2P_ERROR_INTERNAL");
     for (p2p_status status = P2P_OK; status <= P2P_ERROR_INTERNAL; status++)
-        CHECK(strncmp(p2p_status_name(status), "P2P_", 4) == 0, "status %d is called %s", status, p2p_status_name(status));
+        CHECK(strncmp(p2p_status_name(status), "P2P_", 4) == 0, "status %d is called %s", status,
+              p2p_status_name(status));
     static const p2p_status none[] = {-1, 22, INT32_MIN, INT32_MAX};
     for (size_t i = 0; i < 4; i++) CHECK(p2p_status_name(none[i]) != NULL, "no name for status %d", none[i]);
     char version[32];

@@ -1,5 +1,5 @@
-/* Promise: closing a node from another thread wakes every call that waits on it, with P2P_ERROR_CLOSED, at once; a close
- * that drains can be joined by another close and ends when the streams do. */
+/* Promise: closing a node from another thread wakes every call that waits on it, with P2P_ERROR_CLOSED, at once; a
+ * close that drains can be joined by another close and ends when the streams do. */
 #include "net.h"
 
 static server black_hole;
@@ -62,8 +62,8 @@ static void closing_wakes(p2p_status (*call)(waiter *), const char *name, bool d
     must_be_quick("p2p_node_close", began, now_ms());
     thread_join(thread);
     must_be_quick(name, began, own.ended);
-    CHECK(own.status == P2P_ERROR_CLOSED && own.error.code == P2P_ERROR_CLOSED, "%s: expected P2P_ERROR_CLOSED, got %s: %s",
-          name, p2p_status_name(own.status), own.error.message);
+    CHECK(own.status == P2P_ERROR_CLOSED && own.error.code == P2P_ERROR_CLOSED,
+          "%s: expected P2P_ERROR_CLOSED, got %s: %s", name, p2p_status_name(own.status), own.error.message);
     PLAIN(p2p_queue_close(own.queue), P2P_OK);
 }
 

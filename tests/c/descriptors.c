@@ -49,13 +49,15 @@ static void library(int talk, const char *target) {
             CHECK(files[i] >= 0, "the host cannot open file %d: %s", i + 1, strerror(errno));
         }
         for (int i = 0; i < 16; i++) close(files[i]);
-        CHECK(count_rows(near, P2P_LIST_STREAMS) >= 10, "only %zu clients are served", count_rows(near, P2P_LIST_STREAMS));
+        CHECK(count_rows(near, P2P_LIST_STREAMS) >= 10, "only %zu clients are served",
+              count_rows(near, P2P_LIST_STREAMS));
         for (int more = 1; more;) {
             more = p2p_next_event(queue, 0, &event, NULL) == P2P_OK;
             if (more) PLAIN(p2p_event_free(event), P2P_OK);
         }
         char measured[64] = {0};
-        snprintf(measured, sizeof measured, "%.0f %% of a processor, %zu streams", used * 50, count_rows(near, P2P_LIST_STREAMS));
+        snprintf(measured, sizeof measured, "%.0f %% of a processor, %zu streams", used * 50,
+                 count_rows(near, P2P_LIST_STREAMS));
         tell(talk, measured);
     }
     PLAIN(p2p_queue_close(queue), P2P_OK);
@@ -91,8 +93,8 @@ int main(void) {
         for (int i = 0; i < CLIENTS; i++) {
             clients[i] = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
             CHECK(clients[i] >= 0, "socket: %s", strerror(errno));
-            CHECK(connect(clients[i], (struct sockaddr *)&peer, sizeof peer) == 0 || errno == EINPROGRESS, "connect: %s",
-                  strerror(errno));
+            CHECK(connect(clients[i], (struct sockaddr *)&peer, sizeof peer) == 0 || errno == EINPROGRESS,
+                  "connect: %s", strerror(errno));
         }
         memset(word, 0, sizeof word);
         strcpy(word, "measure");

@@ -1,5 +1,5 @@
-/* Promise: each queue gets the kinds it asked for, in order and numbered; an overflow loses only stream events and says how
- * many; the descriptor is readable exactly while events wait or the node is closed. */
+/* Promise: each queue gets the kinds it asked for, in order and numbered; an overflow loses only stream events and says
+ * how many; the descriptor is readable exactly while events wait or the node is closed. */
 #include "net.h"
 
 static bool readable(int fd) {
@@ -56,7 +56,8 @@ static void overflow(pair *two) {
     run_streams(two, watch, STREAMS);
     int64_t lost = 0, last = 0, kept = 0, overflows = 0;
     for (p2p_event event; p2p_next_event(queue, 0, &event, NULL) == P2P_OK;) {
-        CHECK(number(event, 0, "sequence") > last, "sequence %" PRId64 " after %" PRId64, number(event, 0, "sequence"), last);
+        CHECK(number(event, 0, "sequence") > last, "sequence %" PRId64 " after %" PRId64, number(event, 0, "sequence"),
+              last);
         last = number(event, 0, "sequence");
         if (number(event, 0, "event") == P2P_EVENT_OVERFLOW) {
             CHECK_TEXT(text(event, 0, "kind"), "overflow");
@@ -196,6 +197,7 @@ int main(void) {
     readers();
     STEP("nothing is left");
     CHECK_INT(number_of(0, P2P_LIST_PROCESS, "handles"), handles);
-    EVENTUALLY(count_descriptors() <= descriptors, 5000, "%d descriptors, %d at the start", count_descriptors(), descriptors);
+    EVENTUALLY(count_descriptors() <= descriptors, 5000, "%d descriptors, %d at the start", count_descriptors(),
+               descriptors);
     return 0;
 }

@@ -1,4 +1,5 @@
-/* Promise: a program may return from main, or call exit(), with nodes open and traffic running: its exit status is its own. */
+/* Promise: a program may return from main, or call exit(), with nodes open and traffic running: its exit status is its
+ * own. */
 #include "net.h"
 
 static pair two;
@@ -53,7 +54,8 @@ static void run(char *self, char *way) {
         _exit(127);
     }
     close(output[1]);
-    for (ssize_t count; length < sizeof said - 1 && (count = read(output[0], said + length, sizeof said - 1 - length)) > 0;)
+    for (ssize_t count;
+         length < sizeof said - 1 && (count = read(output[0], said + length, sizeof said - 1 - length)) > 0;)
         length += (size_t)count;
     said[length] = '\0';
     close(output[0]);

@@ -1,5 +1,5 @@
-/* Promise: a handle that is stale, closed twice, of another kind or invented gives P2P_ERROR_BAD_HANDLE; closing 0 is OK;
- * closes that race all return. Handles are never reused, are below 2^53 and are not 0. */
+/* Promise: a handle that is stale, closed twice, of another kind or invented gives P2P_ERROR_BAD_HANDLE; closing 0 is
+ * OK; closes that race all return. Handles are never reused, are below 2^53 and are not 0. */
 #include "net.h"
 
 enum { NODE = 1, MOUNT = 2, OPTIONS = 4, SNAPSHOT = 8, QUEUE = 16, EVENT = 32, OPERATION = 64, ZERO = 128 };
@@ -122,8 +122,8 @@ enum { FUNCTIONS = sizeof functions / sizeof *functions };
 
 static void must_be_bad(const struct function *function, const char *which, uint64_t handle) {
     p2p_status status = POISONED(function->call(handle));
-    CHECK(status == P2P_ERROR_BAD_HANDLE, "%s with %s (%" PRIu64 "): expected P2P_ERROR_BAD_HANDLE, got %s", function->name,
-          which, handle, p2p_status_name(status));
+    CHECK(status == P2P_ERROR_BAD_HANDLE, "%s with %s (%" PRIu64 "): expected P2P_ERROR_BAD_HANDLE, got %s",
+          function->name, which, handle, p2p_status_name(status));
 }
 
 /* One live object of each kind, in the order of the bits. The operation waits on a silent peer. */
@@ -203,8 +203,8 @@ static void races(const char *silent) {
 }
 
 int main(void) {
-    static const char *const kind_names[KINDS] = {"a node", "a mount", "options", "a snapshot", "a queue", "an event",
-                                                  "an operation"};
+    static const char *const kind_names[KINDS] = {"a node",  "a mount",  "options",     "a snapshot",
+                                                  "a queue", "an event", "an operation"};
     uint64_t stale[KINDS], live[KINDS];
     server black_hole;
     char silent[256];
@@ -234,7 +234,8 @@ int main(void) {
         }
     STEP("closing nothing");
     for (int f = 0; f < FUNCTIONS; f++)
-        if ((functions[f].accepts & ZERO) && (strstr(functions[f].name, "_free") || strstr(functions[f].name, "_close")))
+        if ((functions[f].accepts & ZERO) &&
+            (strstr(functions[f].name, "_free") || strstr(functions[f].name, "_close")))
             CHECK_INT(functions[f].call(0), P2P_OK);
 
     STEP("children end with their node; options, snapshots and events do not");

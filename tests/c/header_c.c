@@ -1,6 +1,6 @@
 /* Promise: the header stands alone, twice, in every C from C99 on, without a warning. */
 #include <p2pmount.h>
-#include <p2pmount.h>
+#include "p2pmount.h"
 
 #define SAME(name, condition) typedef char name[(condition) ? 1 : -1]
 

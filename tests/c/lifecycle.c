@@ -1,4 +1,5 @@
-/* Promise: what is opened works, shows itself in the lists and in events, and is gone without trace when it is closed. */
+/* Promise: what is opened works, shows itself in the lists and in events, and is gone without trace when it is closed.
+ */
 #include "net.h"
 
 static void check_fields(uint64_t rows, size_t row, const char *const *fields) {
@@ -7,7 +8,8 @@ static void check_fields(uint64_t rows, size_t row, const char *const *fields) {
     for (; *fields != NULL; fields++) {
         /* "!name" is a number: both getters must tell the same. */
         const char *name = *fields + (**fields == '!');
-        CHECK(has_field(rows, row, name), "the walk over a %s row does not meet the field %s", text(rows, row, "kind"), name);
+        CHECK(has_field(rows, row, name), "the walk over a %s row does not meet the field %s", text(rows, row, "kind"),
+              name);
         OK(p2p_row_text(rows, row, name, &value, &error));
         if (**fields == '!') {
             char decimal[32];
@@ -19,17 +21,19 @@ static void check_fields(uint64_t rows, size_t row, const char *const *fields) {
 }
 
 #define MOUNT_FIELDS \
-    "!id", "kind", "protocol", "listen", "target", "state", "error", "!error_code", "!streams", "!streams_total", "!bytes_in", \
-        "!bytes_out"
+    "!id", "kind", "protocol", "listen", "target", "state", "error", "!error_code", "!streams", "!streams_total", \
+        "!bytes_in", "!bytes_out"
 static const char *const listener_fields[] = {MOUNT_FIELDS, "access", NULL};
 static const char *const forward_fields[] = {MOUNT_FIELDS, "peer", "!all_interfaces", NULL};
-static const char *const stream_fields[] = {"!id",  "kind",      "!mount",     "side",    "protocol", "origin",    "target",
-                                            "peer", "!bytes_in", "!bytes_out", "!age_ms", "path",     "transport", NULL};
+static const char *const stream_fields[] = {"!id",     "kind",   "!mount",    "side",      "protocol",
+                                            "origin",  "target", "peer",      "!bytes_in", "!bytes_out",
+                                            "!age_ms", "path",   "transport", NULL};
 static const char *const peer_fields[] = {"kind",         "peer",     "address", "direction", "transport", "path",
                                           "!connections", "!streams", "!rtt_us", "agent",     "!age_ms",   NULL};
-static const char *const node_fields[] = {"kind",       "!id",       "peer",     "state",  "network",
-                                          "!listeners", "!forwards", "!streams", "!peers", "!connections", NULL};
-static const char *const option_fields[] = {"kind", "name", "type", "default", "scope", "!live", "!secret", "doc", NULL};
+static const char *const node_fields[] = {"kind",      "!id",      "peer",   "state",        "network", "!listeners",
+                                          "!forwards", "!streams", "!peers", "!connections", NULL};
+static const char *const option_fields[] = {"kind",  "name",    "type", "default", "scope",
+                                            "!live", "!secret", "doc",  NULL};
 static const char *const process_fields[] = {"kind",         "version",      "!nodes",           "!handles", "!threads",
                                              "!log_dropped", "!descriptors", "!descriptors_max", NULL};
 
@@ -71,7 +75,8 @@ static void lists(pair *two, const char *transport) {
         p2p_node node;
         p2p_mount mount;
         const char *side, *target;
-    } sides[] = {{two->near, two->forward, "forward", far_target}, {two->far, two->listener, "listener", two->service.address}};
+    } sides[] = {{two->near, two->forward, "forward", far_target},
+                 {two->far, two->listener, "listener", two->service.address}};
     for (int side = 0; side < 2; side++) {
         rows = list(sides[side].node, P2P_LIST_STREAMS);
         CHECK_INT(rows_in(rows), 1);
@@ -308,6 +313,7 @@ int main(void) {
     STEP("nothing is left");
     CHECK_INT(number_of(0, P2P_LIST_PROCESS, "handles"), handles);
     CHECK_INT(number_of(0, P2P_LIST_PROCESS, "nodes"), 0);
-    EVENTUALLY(count_descriptors() <= descriptors, 5000, "%d descriptors, %d at the start", count_descriptors(), descriptors);
+    EVENTUALLY(count_descriptors() <= descriptors, 5000, "%d descriptors, %d at the start", count_descriptors(),
+               descriptors);
     return 0;
 }

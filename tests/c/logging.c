@@ -1,5 +1,5 @@
-/* Promise: logging goes where it is told and nowhere else, is off by default, never stalls a stream, counts what it loses,
- * and never shows a key. */
+/* Promise: logging goes where it is told and nowhere else, is off by default, never stalls a stream, counts what it
+ * loses, and never shows a key. */
 #include "net.h"
 
 static int64_t dropped(void) {
@@ -89,8 +89,10 @@ static void a_full_pipe_stalls_nobody(void) {
 
 static void bad_descriptors_are_refused(void) {
     STEP("descriptors that are not open");
-    SAYS(p2p_set(0, "log.fd", "987", &error), P2P_ERROR_SYSTEM, "option log.fd: descriptor 987 cannot be used: Bad file descriptor");
-    SAYS(p2p_set(0, "log.fd", "-2", &error), P2P_ERROR_BAD_OPTION, "option log.fd: '-2' is not a whole number from -1 to");
+    SAYS(p2p_set(0, "log.fd", "987", &error), P2P_ERROR_SYSTEM,
+         "option log.fd: descriptor 987 cannot be used: Bad file descriptor");
+    SAYS(p2p_set(0, "log.fd", "-2", &error), P2P_ERROR_BAD_OPTION,
+         "option log.fd: '-2' is not a whole number from -1 to");
     SAYS(p2p_set(0, "log.level", "loud", &error), P2P_ERROR_BAD_OPTION,
          "option log.level: 'loud' is not one of off, error, warn, info, debug, trace");
 }

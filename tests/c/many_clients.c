@@ -33,9 +33,11 @@ static void step(unsigned which, short ready) {
     }
     if (ready & (POLLIN | POLLHUP | POLLERR)) {
         ssize_t count = recv(self->fd, buffer, sizeof buffer, 0);
-        CHECK(count >= 0 || errno == EAGAIN, "client %u: receive after %zu bytes: %s", which, self->got, strerror(errno));
+        CHECK(count >= 0 || errno == EAGAIN, "client %u: receive after %zu bytes: %s", which, self->got,
+              strerror(errno));
         for (ssize_t i = 0; i < count; i++)
-            CHECK(buffer[i] == pattern(which, self->got + (size_t)i), "client %u: byte %zu differs", which, self->got + (size_t)i);
+            CHECK(buffer[i] == pattern(which, self->got + (size_t)i), "client %u: byte %zu differs", which,
+                  self->got + (size_t)i);
         self->got += count > 0 ? (size_t)count : 0;
         if (count == 0) {
             CHECK_INT(self->got, SIZE);
@@ -59,7 +61,8 @@ static void serve_all(const char *transports) {
         unsigned count = 0, which[CLIENTS];
         for (unsigned i = 0; i < CLIENTS; i++) {
             if (clients[i].done) continue;
-            polled[count] = (struct pollfd){.fd = clients[i].fd, .events = (short)(clients[i].sent < SIZE ? POLLOUT : POLLIN)};
+            polled[count] =
+                (struct pollfd){.fd = clients[i].fd, .events = (short)(clients[i].sent < SIZE ? POLLOUT : POLLIN)};
             which[count++] = i;
         }
         left = count;

@@ -104,8 +104,8 @@ static inline int end_of(int fd) {
     }
 }
 
-/* Connects, sends a word and reads to the end: 0 for an end of file, else the errno of the first call that met the reset
- * (a reset is told once: after a send that failed, reading would give an end of file). */
+/* Connects, sends a word and reads to the end: 0 for an end of file, else the errno of the first call that met the
+ * reset (a reset is told once: after a send that failed, reading would give an end of file). */
 static inline int tcp_fate(const char *address, const char *word) {
     int fd = tcp_try(address);
     if (fd < 0) return errno;
@@ -318,7 +318,8 @@ typedef struct pair {
     char address[64];
 } pair;
 
-static inline void forward_to(p2p_node node, const char *protocol, const char *peer, p2p_mount *mount, char address[64]) {
+static inline void forward_to(p2p_node node, const char *protocol, const char *peer, p2p_mount *mount,
+                              char address[64]) {
     OK(p2p_forward(node, protocol, "127.0.0.1:0", peer, 0, mount, &error));
     OK(p2p_mount_address(*mount, address, 64, &error));
 }

@@ -12,8 +12,8 @@ static p2p_mount must_end(p2p_queue queue, p2p_operation operation, p2p_status s
     p2p_event event = await_event(queue, P2P_EVENT_OPERATION, "operation", id);
     CHECK(number(event, 0, "code") == status, "operation: expected %s, got %s: %s", p2p_status_name(status),
           p2p_status_name((p2p_status)number(event, 0, "code")), text(event, 0, "message"));
-    CHECK((text(event, 0, "message")[0] == '\0') == (status == P2P_OK), "sentence of %s: \"%s\"", p2p_status_name(status),
-          text(event, 0, "message"));
+    CHECK((text(event, 0, "message")[0] == '\0') == (status == P2P_OK), "sentence of %s: \"%s\"",
+          p2p_status_name(status), text(event, 0, "message"));
     p2p_mount mount = 0;
     if (status == P2P_OK && has_field(event, 0, "mount")) {
         const char *value = text(event, 0, "mount");
@@ -124,7 +124,8 @@ static void cancels(void) {
     PLAIN(p2p_options_free(verify), P2P_OK);
 }
 
-/* Cancels from another thread at any moment of operations that succeed: OK or BAD_HANDLE, and always exactly one event. */
+/* Cancels from another thread at any moment of operations that succeed: OK or BAD_HANDLE, and always exactly one event.
+ */
 static void cancel_races(void) {
     enum { ROUNDS = 60 };
     pair two;
@@ -142,7 +143,8 @@ static void cancel_races(void) {
         int64_t code = number(event, 0, "code");
         CHECK(code == P2P_OK || code == P2P_ERROR_CANCELLED, "the operation ended with %s",
               p2p_status_name((p2p_status)code));
-        CHECK(cancelled == P2P_OK || cancelled == P2P_ERROR_BAD_HANDLE, "the cancel gave %s", p2p_status_name(cancelled));
+        CHECK(cancelled == P2P_OK || cancelled == P2P_ERROR_BAD_HANDLE, "the cancel gave %s",
+              p2p_status_name(cancelled));
         if (cancelled == P2P_ERROR_BAD_HANDLE) CHECK_INT(code, P2P_OK);
         size_t expected = (node == two.near ? 1 : 0) + (code == P2P_OK ? 1 : 0);
         CHECK_INT(count_rows(node, P2P_LIST_FORWARDS), expected);

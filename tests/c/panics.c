@@ -1,5 +1,6 @@
-/* Promise: a panic inside the library ends what it happened in (a call, a stream, a mount, a node) with P2P_ERROR_INTERNAL
- * and an event, wakes every waiter, prints nothing, and leaves the rest alone. Needs the feature fault-injection. */
+/* Promise: a panic inside the library ends what it happened in (a call, a stream, a mount, a node) with
+ * P2P_ERROR_INTERNAL and an event, wakes every waiter, prints nothing, and leaves the rest alone. Needs the feature
+ * fault-injection. */
 #include "net.h"
 
 p2p_status p2p_test_fault(const char *place);
@@ -129,7 +130,8 @@ static void in_a_node(pair *two) {
     p2p_node_peer_id(node, id, sizeof id, NULL);
     CHECK(p2p_connect(node, silent, -1, NULL) != P2P_OK, "p2p_connect works on a node that failed");
     p2p_status closed = p2p_node_close(node, -1, &error);
-    CHECK(closed == P2P_OK || closed == P2P_ERROR_BAD_HANDLE, "closing a node that failed gave %s", p2p_status_name(closed));
+    CHECK(closed == P2P_OK || closed == P2P_ERROR_BAD_HANDLE, "closing a node that failed gave %s",
+          p2p_status_name(closed));
     PLAIN(p2p_queue_close(events), P2P_OK);
     PLAIN(p2p_queue_close(quiet), P2P_OK);
     server_stop(&black_hole);

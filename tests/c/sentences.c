@@ -1,5 +1,5 @@
-/* Promise: every error says in one sentence what failed, by name, and what would be right. All of them are printed, so that
- * they can be read beside each other. */
+/* Promise: every error says in one sentence what failed, by name, and what would be right. All of them are printed, so
+ * that they can be read beside each other. */
 #include "net.h"
 
 /* The call must fail with this status, and its sentence must hold every one of these words. */
@@ -34,7 +34,8 @@ static void arguments(void) {
     SENTENCE(p2p_node_close(UINT64_MAX, 0, &error), P2P_ERROR_BAD_HANDLE, "node");
     SENTENCE(p2p_node_peer_id(node, buffer, sizeof buffer, &error), P2P_ERROR_INVALID_ARGUMENT, "buffer", "8");
     SENTENCE(p2p_close(node, NULL, NULL, NULL, 0, NULL, &error), P2P_ERROR_INVALID_ARGUMENT, "P2P_CLOSE_ALL");
-    SENTENCE(p2p_close(node, "a", NULL, NULL, P2P_CLOSE_ALL, NULL, &error), P2P_ERROR_INVALID_ARGUMENT, "P2P_CLOSE_ALL");
+    SENTENCE(p2p_close(node, "a", NULL, NULL, P2P_CLOSE_ALL, NULL, &error), P2P_ERROR_INVALID_ARGUMENT,
+             "P2P_CLOSE_ALL");
     SENTENCE(p2p_stream_close(node, 42, &error), P2P_ERROR_NOT_FOUND, "stream", "42");
 
     STEP("options");
@@ -44,12 +45,16 @@ static void arguments(void) {
              "public, private, local");
     SENTENCE(p2p_options_set(options, "transports", "tcp,sctp", &error), P2P_ERROR_BAD_OPTION, "transports", "tcp,sctp",
              "tcp, quic");
-    SENTENCE(p2p_options_set(options, "verify", "maybe", &error), P2P_ERROR_BAD_OPTION, "verify", "'maybe'", "true or false");
-    SENTENCE(p2p_options_set(options, "queue.capacity", "0", &error), P2P_ERROR_BAD_OPTION, "queue.capacity", "from 1 to");
-    SENTENCE(p2p_options_set(options, "open.timeout", "soon", &error), P2P_ERROR_BAD_OPTION, "open.timeout", "'soon'", "30s");
+    SENTENCE(p2p_options_set(options, "verify", "maybe", &error), P2P_ERROR_BAD_OPTION, "verify", "'maybe'",
+             "true or false");
+    SENTENCE(p2p_options_set(options, "queue.capacity", "0", &error), P2P_ERROR_BAD_OPTION, "queue.capacity",
+             "from 1 to");
+    SENTENCE(p2p_options_set(options, "open.timeout", "soon", &error), P2P_ERROR_BAD_OPTION, "open.timeout", "'soon'",
+             "30s");
     SENTENCE(p2p_options_set(options, "peers.allow", "me", &error), P2P_ERROR_BAD_OPTION, "peers.allow", "'me'");
     OK(p2p_options_set(options, "verify", "true", &error));
-    SENTENCE(p2p_listen(node, "a", "8080", options, &mount, &error), P2P_ERROR_BAD_OPTION, "verify", "listener", "forward");
+    SENTENCE(p2p_listen(node, "a", "8080", options, &mount, &error), P2P_ERROR_BAD_OPTION, "verify", "listener",
+             "forward");
     PLAIN(p2p_options_free(options), P2P_OK);
     SENTENCE(p2p_set(node, "network", "local", &error), P2P_ERROR_BAD_OPTION, "network", "cannot be changed");
     options = options_of("identity.file", "/dev/null/key", (char *)NULL);
@@ -63,12 +68,15 @@ static void names(void) {
     p2p_mount mount;
     STEP("names and addresses");
     SENTENCE(p2p_listen(node, "", "8080", 0, &mount, &error), P2P_ERROR_BAD_PROTOCOL, "protocol name is empty");
-    SENTENCE(p2p_listen(node, "/http", "8080", 0, &mount, &error), P2P_ERROR_BAD_PROTOCOL, "'/http'", "protocol.custom=true");
-    SENTENCE(p2p_listen(node, "a\nb", "8080", 0, &mount, &error), P2P_ERROR_BAD_PROTOCOL, "'a\\nb'", "control character");
+    SENTENCE(p2p_listen(node, "/http", "8080", 0, &mount, &error), P2P_ERROR_BAD_PROTOCOL, "'/http'",
+             "protocol.custom=true");
+    SENTENCE(p2p_listen(node, "a\nb", "8080", 0, &mount, &error), P2P_ERROR_BAD_PROTOCOL, "'a\\nb'",
+             "control character");
     SENTENCE(p2p_listen(node, "a", "", 0, &mount, &error), P2P_ERROR_BAD_ADDRESS, "target address is empty");
     SENTENCE(p2p_listen(node, "a", "127.0.0.1:70000", 0, &mount, &error), P2P_ERROR_BAD_ADDRESS,
              "target address '127.0.0.1:70000'", "65535");
-    SENTENCE(p2p_listen(node, "a", "0.0.0.0:80", 0, &mount, &error), P2P_ERROR_BAD_ADDRESS, "'0.0.0.0:80'", "127.0.0.1:80");
+    SENTENCE(p2p_listen(node, "a", "0.0.0.0:80", 0, &mount, &error), P2P_ERROR_BAD_ADDRESS, "'0.0.0.0:80'",
+             "127.0.0.1:80");
     SENTENCE(p2p_listen(node, "a", "8080:0", 0, &mount, &error), P2P_ERROR_BAD_ADDRESS, "'8080:0'");
     SENTENCE(p2p_listen(node, "a", "localhost:0", 0, &mount, &error), P2P_ERROR_BAD_ADDRESS, "'localhost:0'", "port");
     SENTENCE(p2p_listen(node, "a", "http://localhost:80", 0, &mount, &error), P2P_ERROR_BAD_ADDRESS, "URL");
@@ -89,8 +97,8 @@ static void registrations(void) {
     SENTENCE(p2p_listen(node, "twice", "127.0.0.1:10", 0, &second, &error), P2P_ERROR_ALREADY_REGISTERED, "/x/twice");
     OK(p2p_mount_close(mount, 0, &error));
     forward_to(node, "a", other_address, &mount, address);
-    SENTENCE(p2p_forward(node, "b", address, other_address, 0, &second, &error), P2P_ERROR_ADDRESS_IN_USE, "listen address",
-             address, "already in use");
+    SENTENCE(p2p_forward(node, "b", address, other_address, 0, &second, &error), P2P_ERROR_ADDRESS_IN_USE,
+             "listen address", address, "already in use");
     CHECK_INT(error.system_error, EADDRINUSE);
     OK(p2p_mount_close(mount, 0, &error));
     snprintf(path, sizeof path, "unix:%s", "/dev/null");
@@ -115,8 +123,8 @@ static void peers(void) {
     SENTENCE(p2p_connect(node, gone, 5000, &error), P2P_ERROR_UNREACHABLE, gone_id, "refused");
     CHECK((error.flags & P2P_ERROR_FLAG_TEMPORARY) != 0, "unreachable is not temporary");
     /* An address of the node that is gone is known now; another id has none. */
-    SENTENCE(p2p_connect(node, "12D3KooWD3eckifWpRn9wQpMG9R9hX3sD158z7EqHWmweQAJU5SA", 5000, &error), P2P_ERROR_UNREACHABLE,
-             "12D3KooWD3eckifWpRn9wQpMG9R9hX3sD158z7EqHWmweQAJU5SA", "address");
+    SENTENCE(p2p_connect(node, "12D3KooWD3eckifWpRn9wQpMG9R9hX3sD158z7EqHWmweQAJU5SA", 5000, &error),
+             P2P_ERROR_UNREACHABLE, "12D3KooWD3eckifWpRn9wQpMG9R9hX3sD158z7EqHWmweQAJU5SA", "address");
     server_start(&black_hole, serve_sink);
     silent_peer(&black_hole, silent);
     SENTENCE(p2p_connect(node, silent, 200, &error), P2P_ERROR_TIMED_OUT, "200");
@@ -135,8 +143,10 @@ static void must_tell(p2p_queue queue, int64_t kind, p2p_status code, const char
     CHECK(number(event, 0, "code") == code, "expected %s, got %s: %s", p2p_status_name(code),
           p2p_status_name((p2p_status)number(event, 0, "code")), text(event, 0, "message"));
     printf("%-32s %s\n", p2p_status_name(code), text(event, 0, "message"));
-    CHECK(strstr(text(event, 0, "message"), part) != NULL, "\"%s\" does not say \"%s\"", text(event, 0, "message"), part);
-    CHECK(strstr(text(event, 0, "message"), other) != NULL, "\"%s\" does not say \"%s\"", text(event, 0, "message"), other);
+    CHECK(strstr(text(event, 0, "message"), part) != NULL, "\"%s\" does not say \"%s\"", text(event, 0, "message"),
+          part);
+    CHECK(strstr(text(event, 0, "message"), other) != NULL, "\"%s\" does not say \"%s\"", text(event, 0, "message"),
+          other);
     PLAIN(p2p_event_free(event), P2P_OK);
 }
 

@@ -1,4 +1,5 @@
-/* Promise: peers and clients that vanish in the middle of a write do not kill a host that has SIGPIPE at its default. */
+/* Promise: peers and clients that vanish in the middle of a write do not kill a host that has SIGPIPE at its default.
+ */
 #include "net.h"
 
 enum { ROUNDS = 30 };
@@ -12,8 +13,10 @@ static void downloads_that_are_cut(const char *transports) {
         char buffer[100000];
         int fd = tcp_connect(two.address);
         CHECK_INT(recv_all(fd, buffer, sizeof buffer), sizeof buffer);
-        if (i % 2 == 0) tcp_reset(fd);
-        else close(fd); /* with data unread: a reset, too, after the next segment */
+        if (i % 2 == 0)
+            tcp_reset(fd);
+        else
+            close(fd); /* with data unread: a reset, too, after the next segment */
         await(queue, P2P_EVENT_STREAM_CLOSED, NULL, NULL);
     }
     EVENTUALLY(count_rows(two.far, P2P_LIST_STREAMS) == 0, 10000, "streams of clients that left");

@@ -57,7 +57,8 @@ int main(void) {
     int descriptors = count_descriptors();
     pair_open(&two, serve_echo, NULL);
     STEP("calls and transfers side by side");
-    for (int i = 0; i < CALLERS + CLIENTS; i++) threads[i] = thread_start(i < CALLERS ? calls : transfer, (void *)(intptr_t)i);
+    for (int i = 0; i < CALLERS + CLIENTS; i++)
+        threads[i] = thread_start(i < CALLERS ? calls : transfer, (void *)(intptr_t)i);
     nap_ms(SECONDS * 1000);
     atomic_store(&stop, true);
     for (int i = 0; i < CALLERS + CLIENTS; i++) thread_join(threads[i]);
@@ -68,6 +69,7 @@ int main(void) {
     STEP("nothing is left");
     pair_close(&two);
     CHECK_INT(number_of(0, P2P_LIST_PROCESS, "handles"), handles);
-    EVENTUALLY(count_descriptors() <= descriptors, 5000, "%d descriptors, %d at the start", count_descriptors(), descriptors);
+    EVENTUALLY(count_descriptors() <= descriptors, 5000, "%d descriptors, %d at the start", count_descriptors(),
+               descriptors);
     return 0;
 }

@@ -32,7 +32,7 @@ static const char *volatile test_step = "start";
 #define STEP(text) (test_step = (text))
 
 __attribute__((format(printf, 3, 4), noreturn)) static inline void test_fail(const char *file, int line,
-                                                                              const char *format, ...) {
+                                                                             const char *format, ...) {
     va_list arguments;
     flockfile(stderr);
     fprintf(stderr, "%s:%d: [%s] ", file, line, test_step);
@@ -60,7 +60,8 @@ static inline void test_text(const char *file, int line, const char *what, const
         test_fail(file, line, "%s: expected \"%s\", got \"%s\"", what, want, got == NULL ? "(NULL)" : got);
 }
 
-/* The status of a call and its p2p_error, which every call overwrites whole: SAYS also looks for a part of the sentence. */
+/* The status of a call and its p2p_error, which every call overwrites whole: SAYS also looks for a part of the
+ * sentence. */
 #define POISONED(call) (memset(&error, 0xa5, sizeof error), (call))
 #define OK(call) test_status(__FILE__, __LINE__, #call, POISONED(call), P2P_OK, &error, NULL)
 #define FAILS(call, status) test_status(__FILE__, __LINE__, #call, POISONED(call), (status), &error, NULL)
@@ -209,7 +210,8 @@ static inline void child_wait(child *made) {
     close(made->report);
     CHECK_INT(waitpid(made->pid, &status, 0), made->pid);
     CHECK(good, "the child failed: wait status %#x", (unsigned)status);
-    if (!instrumented()) CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 0, "child: wait status %#x", (unsigned)status);
+    if (!instrumented())
+        CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 0, "child: wait status %#x", (unsigned)status);
 }
 
 /* ---- options, rows, events -------------------------------------------------------------------------------------- */
@@ -298,7 +300,8 @@ static inline bool has_field(uint64_t rows, size_t row, const char *field) {
 static inline void print_row(FILE *out, uint64_t rows, size_t row) {
     const char *name, *value;
     for (size_t index = 0; p2p_row_field(rows, row, index, &name, NULL) == P2P_OK; index++)
-        if (p2p_row_text(rows, row, name, &value, NULL) == P2P_OK && *value != '\0') fprintf(out, " %s=%s", name, value);
+        if (p2p_row_text(rows, row, name, &value, NULL) == P2P_OK && *value != '\0')
+            fprintf(out, " %s=%s", name, value);
     fputc('\n', out);
 }
 
@@ -324,7 +327,8 @@ static inline p2p_event await_event(p2p_queue queue, int64_t kind, const char *f
         p2p_status status = POISONED(p2p_next_event(queue, left > 0 ? (int32_t)left : 0, &event, &error));
         CHECK(status == P2P_OK, "waiting for event %" PRId64 " %s=%s: %s: %s", kind, field == NULL ? "" : field,
               field == NULL ? "" : value, p2p_status_name(status), error.message);
-        if (number(event, 0, "event") == kind && (field == NULL || strcmp(text(event, 0, field), value) == 0)) return event;
+        if (number(event, 0, "event") == kind && (field == NULL || strcmp(text(event, 0, field), value) == 0))
+            return event;
         PLAIN(p2p_event_free(event), P2P_OK);
     }
 }

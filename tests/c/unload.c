@@ -1,5 +1,5 @@
-/* Promise: dlclose while the library's threads run is harmless, and the library can be opened again. Not linked with the
- * library: its path is the environment variable P2PMOUNT_LIBRARY. */
+/* Promise: dlclose while the library's threads run is harmless, and the library can be opened again. Not linked with
+ * the library: its path is the environment variable P2PMOUNT_LIBRARY. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <stdio.h>

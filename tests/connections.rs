@@ -1,0 +1,130 @@
+//! How connections between nodes end: cut, busy, idle, one too many.
+
+mod support;
+
+use std::{
+    io::{Read, Write},
+    net::SocketAddr,
+    thread,
+    time::{Duration, Instant},
+};
+
+use p2pmount::{Error, Status, events::kind};
+use support::{
+    Events, PATIENCE, Pair, QUIC, TCP, Target, TcpProxy, TestNode, at, block, bytes, client, expect_reset, int, limit,
+    read_exact, text, wait_until,
+};
+use tokio_util::sync::CancellationToken;
+
+fn connect(node: &TestNode, peer: &str) -> Result<(), Error> {
+    at("connecting to a peer");
+    block(node.connect(peer, Some(PATIENCE), &CancellationToken::new()))
+}
+
+/// A new client of an echo server is answered.
+#[track_caller]
+fn assert_echoes(address: SocketAddr) {
+    let mut stream = client(address);
+    stream.write_all(b"echo?").unwrap();
+    assert_eq!(read_exact(&mut stream, 5), b"echo?");
+}
+
+/// Address and port of `/ip4/A/tcp/P/...`.
+fn socket_address(multiaddr: &str) -> SocketAddr {
+    let parts: Vec<&str> = multiaddr.split('/').collect();
+    SocketAddr::new(parts[2].parse().unwrap(), parts[4].parse().unwrap())
+}
+
+fn impatient<'a>(given: &[(&'a str, &'a str)]) -> Vec<(&'a str, &'a str)> {
+    [given, &[("ping.interval", "200ms"), ("ping.timeout", "500ms")]].concat()
+}
+
+/// A stream over a connection that goes dead: both ends are reset, the lists know, and the forward connects anew.
+#[test]
+fn a_connection_that_is_cut_resets_its_streams_at_once() {
+    let _limit = limit(30);
+    let pair = Pair::open(TCP);
+    let proxy = TcpProxy::to(socket_address(&pair.far.address()));
+    let target = Target::new();
+    pair.far.expose("p2p-test", &target.text(), &[]);
+    let peer = format!("/ip4/127.0.0.1/tcp/{}/p2p/{}", proxy.address.port(), pair.far.id_text());
+    let (_, address) = pair.near.forward_to("p2p-test", &peer, &[]);
+    let ends: Vec<_> = (0..5).map(|_| (client(address), target.accept())).collect();
+    proxy.cut();
+    for (mut client, mut server) in ends {
+        expect_reset(&mut client);
+        expect_reset(&mut server);
+    }
+    wait_until("no stream is left", || pair.near.streams().is_empty() && pair.far.streams().is_empty());
+}
+
+#[test]
+fn a_busy_connection_is_not_taken_for_dead() {
+    let _limit = limit(60);
+    for given in [TCP, QUIC] {
+        let pair = Pair { near: TestNode::open(&impatient(given)), far: TestNode::open(&impatient(given)) };
+        let target = Target::new();
+        let address = pair.tunnel("p2p-test", &target.text());
+        let mut client = client(address);
+        let mut server = target.accept();
+        let start = Instant::now();
+        thread::scope(|scope| {
+            scope.spawn(move || {
+                let chunk = bytes(1 << 20, 0);
+                while start.elapsed() < Duration::from_secs(3) {
+                    server.write_all(chunk).unwrap();
+                }
+            });
+            let mut chunk = vec![0; 1 << 20];
+            let mut read = 0;
+            loop {
+                match client.read(&mut chunk).unwrap_or_else(|error| panic!("after {read} bytes: {error}")) {
+                    0 => break,
+                    more => read += more,
+                }
+            }
+            assert_eq!(read % (1 << 20), 0);
+            println!("{given:?}: {} MiB in 3 s", read >> 20);
+        });
+    }
+}
+
+// --- connections -----------------------------------------------------------------------------------------------------
+
+fn assert_limit(events: &Events, sentence: &str) {
+    let refused = events.wait_refused();
+    assert_eq!(int(&refused, "code"), i64::from(Status::Limit as i32));
+    assert!(text(&refused, "message").contains(sentence), "{refused:?}");
+}
+
+#[test]
+fn unfinished_handshakes_beyond_the_limit_are_refused_with_an_event() {
+    let _limit = limit(60);
+    let far = TestNode::open(&[("transports", "tcp"), ("connections.pending", "2")]);
+    let events = far.events(kind::REFUSED);
+    let home = socket_address(&far.address());
+    let idle: Vec<_> = (0..3).map(|_| client(home)).collect();
+    assert_limit(&events, "a limit of this node forbids it");
+    drop(idle);
+    let near = TestNode::open(TCP);
+    wait_until("a handshake is let in again", || connect(&near, &far.address()).is_ok());
+    assert_eq!(near.peer_rows().len(), 1);
+}
+
+#[test]
+fn a_connection_that_nobody_uses_is_closed_unless_a_forward_keeps_it() {
+    let _limit = limit(60);
+    let idle = [("transports", "tcp"), ("connection.idle_timeout", "1s")];
+    let far = TestNode::open(&[("transports", "tcp"), ("connection.idle_timeout", "1m")]);
+    let echo = Target::echo();
+    far.expose("p2p-test", &echo.text(), &[]);
+    let (keeps, loses) = (TestNode::open(&idle), TestNode::open(&idle));
+    let (_, address) = keeps.forward_to("p2p-test", &far.address(), &[]);
+    assert_echoes(address);
+    let events = loses.events(kind::PEER);
+    connect(&loses, &far.address()).unwrap();
+    events.wait_state("connected");
+    events.wait_state("disconnected");
+    assert_eq!(keeps.peer_rows().len(), 1);
+    assert_echoes(address);
+}

@@ -1,0 +1,43 @@
+//! What the integration tests share: nodes, sockets around them, and a limit on every test.
+//!
+//! The tests are clients of the Rust API. Their own ends of the connections are plain blocking sockets with a timeout, so
+//! a byte that does not come fails the test at the line that waits for it.
+
+// Each test file uses its own part of this.
+#![allow(dead_code, unused_imports)]
+
+mod child;
+mod limit;
+mod node;
+mod proxy;
+mod sockets;
+
+pub use self::{
+    child::{Child, run_child},
+    limit::{at, limit},
+    node::{
+        Events, Pair, QUIC, TCP, TestNode, block, forward, in_background, int, listen, options, own_ip, rows, runtime,
+        text,
+    },
+    proxy::{TcpProxy, UdpProxy},
+    sockets::{
+        HalfClose, Target, TargetAt, bytes, client, digest, expect_end, expect_reset, freed, is_free, read_exact,
+        read_to_end, reset, set_patience,
+    },
+};
+
+use std::time::{Duration, Instant};
+
+/// How long anything that should come at once may take on a busy machine.
+pub const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Waits for a condition of which there is no event.
+#[track_caller]
+pub fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
+    at(what);
+    let start = Instant::now();
+    while !condition() {
+        assert!(start.elapsed() < PATIENCE, "not in {PATIENCE:?}: {what}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
