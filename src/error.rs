@@ -79,8 +79,10 @@ pub struct Error {
 
 impl Error {
     pub fn new(status: Status, message: impl Into<String>) -> Self {
-        let temporary =
-            matches!(status, Status::Unreachable | Status::TimedOut | Status::Limit | Status::TargetRefused);
+        let temporary = matches!(
+            status,
+            Status::Unreachable | Status::TimedOut | Status::Limit | Status::TargetRefused | Status::Reset
+        );
         Error { status, message: message.into(), system_error: 0, temporary }
     }
 

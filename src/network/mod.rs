@@ -10,7 +10,7 @@ mod streams;
 mod transport;
 mod yamux;
 
-use std::{collections::HashSet, sync::Arc, time::Duration};
+use std::{collections::HashSet, io, sync::Arc, time::Duration};
 
 use libp2p::{Multiaddr, PeerId, StreamProtocol};
 use parking_lot::RwLock;
@@ -183,7 +183,7 @@ impl Network {
                 Ok(Ok(Ok(stream))) => return Ok(stream),
                 Ok(Err(_)) if self.commands.is_closed() => return Err(Error::closed("the node")),
                 Ok(Err(_)) => Failure::Unreachable("the connection was closed while the stream was opened".into()),
-                Ok(Ok(Err(failure @ Failure::Broken(_)))) => failure,
+                Ok(Ok(Err(failure))) if failure.is_lost_connection() => failure,
                 Ok(Ok(Err(Failure::TimedOut))) | Err(_) => return Err(timed_out()),
                 Ok(Ok(Err(failure))) => return Err(explain(&peer, Some(protocol), failure)),
             };
@@ -249,19 +249,35 @@ fn explain(peer: &PeerId, protocol: Option<&ProtocolName>, failure: Failure) -> 
             format!("peer {peer} does not offer protocol {}, or not to this node", quote(protocol)),
         ),
         Failure::TimedOut => timed_out(format!("peer {peer} did not answer in time")),
-        Failure::Broken(error) => Error::new(
-            Status::Unreachable,
-            format!(
-                "the stream for protocol {} to peer {peer} broke while it was opened: {}",
-                quote(protocol),
-                failure::root_cause(&error)
-            ),
-        ),
+        Failure::Broken(error) => broken(peer, protocol, &error),
         Failure::Unreachable(reason) => Error::new(
             Status::Unreachable,
             format!("peer {peer} is unreachable: {}", crate::error::shorten(&reason, 700)),
         ),
         Failure::NoAddress => no_address(peer),
+    }
+}
+
+/// A stream that was on its way ended.
+fn broken(peer: &PeerId, protocol: &str, error: &io::Error) -> Error {
+    let protocol = quote(protocol);
+    match error.kind() {
+        io::ErrorKind::ConnectionReset => Error::new(
+            Status::Reset,
+            format!("peer {peer} reset the stream for protocol {protocol} while it was opened; its target may be down"),
+        ),
+        // The muxer's word for it.
+        io::ErrorKind::OutOfMemory => Error::new(
+            Status::Limit,
+            format!("the bytes that buffers.max allows are in use; no stream for protocol {protocol} was opened"),
+        ),
+        _ => Error::new(
+            Status::Unreachable,
+            format!(
+                "the stream for protocol {protocol} to peer {peer} broke while it was opened: {}",
+                failure::root_cause(error)
+            ),
+        ),
     }
 }
 

@@ -50,7 +50,7 @@ static void run(char *self, char *way) {
         char *arguments[] = {self, way, NULL};
         dup2(output[1], STDOUT_FILENO);
         dup2(output[1], STDERR_FILENO);
-        execv("/proc/self/exe", arguments);
+        execv(self, arguments);
         _exit(127);
     }
     close(output[1]);

@@ -59,6 +59,13 @@ pub enum Failure {
     NoAddress,
 }
 
+impl Failure {
+    /// Another connection may carry the stream. A reset is an answer of the peer, which a second try would hide.
+    pub fn is_lost_connection(&self) -> bool {
+        matches!(self, Failure::Broken(error) if error.kind() == io::ErrorKind::ConnectionAborted)
+    }
+}
+
 pub struct Behaviour {
     connections: Arc<Connections>,
     registry: Arc<Registry>,
