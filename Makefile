@@ -18,7 +18,7 @@ CC ?= cc
 CFLAGS ?= -O2 -g
 TRANSPORT ?= tcp
 
-VALGRIND := valgrind --quiet --error-exitcode=99 --fair-sched=yes --leak-check=full --show-leak-kinds=definite --errors-for-leak-kinds=definite
+VALGRIND := valgrind --quiet --error-exitcode=99 --fair-sched=yes --child-silent-after-fork=yes --leak-check=full --show-leak-kinds=definite --errors-for-leak-kinds=definite
 
 # What the static library needs besides (rustc --print native-static-libs).
 STATIC_LIBS := -lgcc_s -lutil -lrt -lpthread -lm -ldl -lc

@@ -23,21 +23,15 @@
  *         p2p_node node;
  *         p2p_mount mount;
  *         if (argc != 2 && argc != 3) return 2;
- *         if (p2p_node_open(0, &node, &error) != P2P_OK) goto failed;
- *         if (argc == 2) {
- *             if (p2p_listen(node, "demo", argv[1], 0, &mount, &error) != P2P_OK) goto failed;
- *             if (p2p_node_address(node, text, sizeof text, &error) != P2P_OK) goto failed;
- *         } else {
- *             if (p2p_forward(node, "demo", argv[1], argv[2], 0, &mount, &error) != P2P_OK) goto failed;
- *             if (p2p_mount_address(mount, text, sizeof text, &error) != P2P_OK) goto failed;
- *         }
- *         puts(text);
- *         fflush(stdout);
+ *         if (p2p_node_open(0, &node, &error)
+ *             || (argc == 2 && p2p_listen(node, "demo", argv[1], 0, &mount, &error))
+ *             || (argc == 2 && p2p_node_address(node, text, sizeof text, &error))
+ *             || (argc == 3 && p2p_forward(node, "demo", argv[1], argv[2], 0, &mount, &error))
+ *             || (argc == 3 && p2p_mount_address(mount, text, sizeof text, &error)))
+ *             return fprintf(stderr, "%s\n", error.message), 1;
+ *         printf("%s\n", text), fflush(stdout);
  *         getchar();
- *         if (p2p_node_close(node, 2000, &error) == P2P_OK) return 0;
- *     failed:
- *         fprintf(stderr, "%s\n", error.message);
- *         return 1;
+ *         return p2p_node_close(node, 2000, &error);
  *     }
  *
  *     cc mount.c -o mount $(pkg-config --cflags --libs p2pmount)
@@ -63,12 +57,13 @@
  *
  * ERRORS
  *
- * A function that can fail returns a p2p_status: P2P_OK, which is 0, or one of P2P_ERROR_. Its last parameter is a
- * p2p_error of the caller's, or NULL; every call overwrites it, with code P2P_OK and an empty message on success. The
- * message is a whole sentence that names the thing which failed: "listen address 127.0.0.1:8080 is already in use". It
- * is made for people and may change; decide by the code. There is no last error kept anywhere else.
+ * A function that can fail returns a p2p_status: P2P_OK, which is 0, or one of P2P_ERROR_. Its last parameter (except
+ * where something is only freed) is a p2p_error of the caller's, or NULL; every call overwrites it, with code P2P_OK and
+ * an empty message on success. The message is a whole sentence that names the thing which failed: "listen address
+ * 127.0.0.1:8080 is already in use". It is made for people and may change; decide by the code. There is no last error
+ * kept anywhere else.
  *
- * Results are written on success only; on failure a handle result is set to 0. NULL where a result belongs, text that is
+ * Results are written on success only; a handle result is 0 on failure. NULL where a result belongs, text that is
  * not UTF-8 and flags this version does not know give P2P_ERROR_INVALID_ARGUMENT. Nothing prints, nothing exits.
  *
  *
@@ -103,8 +98,9 @@
  * Events are pulled: p2p_subscribe makes a queue for the kinds asked for, p2p_next_event takes the next one, p2p_queue_fd
  * gives a descriptor for poll(), epoll or any event loop. It is readable exactly while events wait or none can come any
  * more; its bytes mean nothing and may be read away. A queue holds at most queue.capacity events. When it is full the
- * oldest stream events go first, never results or state changes, and one P2P_EVENT_OVERFLOW tells how many were lost.
- * Ignore kinds of events and fields that you do not know: new versions add some.
+ * oldest events of streams and peers go first, never results or changes of mounts and the node, and one
+ * P2P_EVENT_OVERFLOW tells how many were lost. Ignore kinds of events and fields that you do not know: new versions add
+ * some.
  *
  *
  * FORK, SIGNALS, DESCRIPTORS
@@ -336,7 +332,8 @@ p2p_status p2p_options_free(p2p_options options);
 
 /**
  * Opens a node: makes or loads its key, binds its listening addresses, and returns when it is ready. options 0 is all
- * defaults. To be closed with p2p_node_close.
+ * defaults: a new key, a free port of every transport on all interfaces (of the loopback interface with network=local), and
+ * listeners that admit every peer. To be closed with p2p_node_close.
  */
 p2p_status p2p_node_open(p2p_options options,
                          p2p_node *node,
@@ -353,8 +350,8 @@ p2p_status p2p_node_close(p2p_node node,
                           p2p_error *error);
 
 /**
- * p2p_node_close in the background. The operation cannot be cancelled once it has begun to drain; closing the node again
- * waits for it.
+ * p2p_node_close in the background. Cancelling the operation ends the draining: the streams that are left are reset, the
+ * node is closed all the same, and the event says P2P_ERROR_CANCELLED. Closing the node again waits for it.
  */
 p2p_status p2p_node_close_start(p2p_node node,
                                 int32_t drain_ms,
@@ -520,7 +517,7 @@ p2p_status p2p_snapshot_free(p2p_snapshot snapshot);
 
 /**
  * Changes an option that the table marks as live, of a node or mount in use, or with handle 0 of the process (logging).
- * What is set for a node holds for mounts made afterwards. A change of peers.allow or peers.deny also ends the streams
+ * What is set for a node holds for its mounts, too, unless they have a value of their own. A change of peers.allow or peers.deny also ends the streams
  * that are no longer admitted.
  */
 p2p_status p2p_set(uint64_t handle,

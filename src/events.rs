@@ -36,8 +36,9 @@ pub mod kind {
     pub const OVERFLOW: u32 = 512;
     pub const ALL: u32 = 0x7fff_ffff;
 
-    /// What goes first when a queue overflows. Results and state changes never do.
-    pub const EXPENDABLE: u32 = STREAM_OPENED | STREAM_CLOSED | TARGET_REFUSED | REFUSED;
+    /// What goes first when a queue overflows: what other peers and clients can cause at will. Results and state changes of the
+    /// node and its mounts never do.
+    pub const EXPENDABLE: u32 = STREAM_OPENED | STREAM_CLOSED | TARGET_REFUSED | REFUSED | PEER;
 }
 
 /// The queues of one node.
@@ -53,8 +54,7 @@ impl Hub {
         if self.wanted.load(Ordering::Acquire) & kind == 0 {
             return;
         }
-        let time = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let row = row().int("event", kind).int("time_ms", time.as_millis());
+        let row = row().int("event", kind).int("time_ms", now_ms());
         for queue in self.queues.read().iter().filter(|queue| queue.kinds & kind != 0) {
             queue.push(kind, row.clone());
         }
@@ -101,6 +101,10 @@ impl Hub {
             queue.close("the node");
         }
     }
+}
+
+fn now_ms() -> u128 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis()
 }
 
 /// A bounded queue of events.
@@ -222,6 +226,7 @@ impl State {
         if self.lost > 0 {
             let row = Row::new("overflow")
                 .int("event", kind::OVERFLOW)
+                .int("time_ms", now_ms())
                 .int("sequence", self.last_lost)
                 .int("count", self.lost)
                 .text("message", format!("{} events were lost because the queue was full", self.lost));
@@ -279,7 +284,7 @@ mod tests {
     }
 
     #[test]
-    fn overflow_loses_the_oldest_stream_events_and_counts_them() {
+    fn overflow_loses_the_oldest_stream_and_peer_events_and_counts_them() {
         let hub = Hub::default();
         let queue = hub.subscribe(kind::ALL, 3);
         hub.emit(kind::MOUNT, || Row::new("mount"));

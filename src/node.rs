@@ -198,9 +198,8 @@ impl Node {
         self.mounts.get(id)
     }
 
-    /// Resets one stream.
+    /// Resets one stream, also while the node is closing and drains.
     pub fn close_stream(&self, id: u64) -> Result<()> {
-        self.check()?;
         let stream = self.shared.streams.get(id);
         let stream = stream.ok_or_else(|| {
             Error::new(Status::NotFound, format!("there is no stream {id}; it may have ended already"))
@@ -267,10 +266,12 @@ impl Node {
             .int("connections", connections.iter().map(Vec::len).sum::<usize>())
     }
 
-    /// Changes an option of the node while it is in use.
+    /// Changes an option of the node while it is in use, also for its mounts that have no value of their own.
     pub fn set(&self, name: &str, value: &str) -> Result<()> {
         self.check()?;
-        self.shared.options.write().set_live(name, value)
+        self.shared.options.write().set_live(name, value)?;
+        self.mounts.inherit(&self.shared, name);
+        Ok(())
     }
 
     pub fn get(&self, name: &str) -> Result<(String, Source)> {
@@ -283,22 +284,29 @@ impl Node {
     }
 
     /// Stops accepting, lets streams finish for at most `drain` (`None`: as long as they take), resets the rest and closes
-    /// everything. Returns when the ports are free; `last` runs just before the queues get no more events.
-    pub async fn close(&self, drain: Option<Duration>, last: impl FnOnce()) {
+    /// everything. `hurry` ends the draining early. Returns when the ports are free; `last` runs just before the queues get no
+    /// more events.
+    pub async fn close(&self, drain: Option<Duration>, hurry: &CancellationToken, last: impl FnOnce()) {
         let first = self.ended.set(Error::closed("the node")).is_ok();
         if first {
             self.report("closing", None);
         }
+        self.shared.closing.cancel();
         let mounts = self.mounts.shut();
         self.mounts.close(&self.shared, &mounts, None).await;
         if first {
-            let drained = self.shared.streams.drained();
-            match drain {
-                Some(time) => drop(tokio::time::timeout(time, drained).await),
-                None => drained.await,
+            let time = async {
+                match drain {
+                    Some(time) => tokio::time::sleep(time).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                () = self.shared.streams.drained() => {}
+                () = time => {}
+                () = hurry.cancelled() => {}
             }
         }
-        self.shared.closing.cancel();
         self.shared.streams.end_all(Reason::NodeClosed);
         self.tasks_ended().await;
         self.shared.network.shut_down().await;

@@ -4,7 +4,11 @@
 //! A value in force comes from, strongest first: a live `set`, the options of the mount, those of its node, the environment
 //! variable `P2PMOUNT_<NAME>` (dots and dashes as underscores, read once when the node is opened), the default.
 
-use std::{collections::BTreeMap, fmt, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    time::Duration,
+};
 
 use crate::{
     address,
@@ -136,7 +140,7 @@ pub static TABLE: &[Spec] = &[
         scopes: &[Node],
         live: false,
         secret: false,
-        doc: "Most bytes the node may promise its peers as receive windows, all streams together; beyond it a new stream is refused and windows stop growing.",
+        doc: "Most bytes the node may promise its peers as receive windows on TCP connections, all streams together; beyond it a new stream is refused and windows stop growing. A QUIC connection has at most 128 MiB.",
     },
     Spec {
         name: "connection.idle_timeout",
@@ -298,7 +302,7 @@ pub static TABLE: &[Spec] = &[
         scopes: &[Node, Queue],
         live: false,
         secret: false,
-        doc: "Most events that wait in a queue; beyond it the oldest stream events go first.",
+        doc: "Most events that wait in a queue; beyond it the oldest events of streams and peers go first.",
     },
     Spec {
         name: "reconnect",
@@ -572,12 +576,14 @@ impl Options {
 pub struct Values {
     scope: Scope,
     values: BTreeMap<&'static str, (String, Value, Source)>,
+    /// What was given here, not inherited.
+    own: BTreeSet<&'static str>,
 }
 
 impl Values {
     /// The values of a node or of the process: `options` over the environment (asked through `lookup`) over the defaults.
     pub fn resolve(scope: Scope, options: &Options, lookup: &dyn Fn(&str) -> Option<String>) -> Result<Values> {
-        let mut values = Values { scope, values: BTreeMap::new() };
+        let mut values = Values { scope, values: BTreeMap::new(), own: BTreeSet::new() };
         let belongs = |spec: &&Spec| (scope == Process) == (spec.scopes == [Process]);
         for spec in TABLE.iter().filter(belongs) {
             let variable = spec.variable();
@@ -597,7 +603,7 @@ impl Values {
 
     /// The values of a mount or queue of this node.
     pub fn child(&self, scope: Scope, options: &Options) -> Result<Values> {
-        let mut child = Values { scope, values: BTreeMap::new() };
+        let mut child = Values { scope, values: BTreeMap::new(), own: BTreeSet::new() };
         for spec in TABLE.iter().filter(|spec| spec.scopes.contains(&scope)) {
             if let Some(value) = self.values.get(spec.name) {
                 child.values.insert(spec.name, value.clone());
@@ -614,6 +620,7 @@ impl Values {
                 return Err(self.out_of_scope(spec));
             }
             self.values.insert(name, (text.clone(), value.clone(), Source::Options));
+            self.own.insert(name);
         }
         Ok(())
     }
@@ -644,7 +651,20 @@ impl Values {
             ));
         }
         self.values.insert(spec.name, (text.to_owned(), value, Source::Set));
+        self.own.insert(spec.name);
         Ok(())
+    }
+
+    /// Takes over a value that has changed in the node, unless there is an own one; true if it did.
+    pub fn inherit(&mut self, name: &str, node: &Values) -> bool {
+        let Ok(spec) = find(name) else { return false };
+        match node.values.get(spec.name) {
+            Some(value) if spec.scopes.contains(&self.scope) && !self.own.contains(spec.name) => {
+                self.values.insert(spec.name, value.clone());
+                true
+            }
+            _ => false,
+        }
     }
 
     /// The value in force as text, and who gave it; a secret's text is hidden.
@@ -793,6 +813,16 @@ mod tests {
         assert_eq!(forward.duration("open.timeout"), seconds(8));
         let error = node.child(Listener, &Options::new().with("verify", "true").unwrap()).unwrap_err();
         assert_eq!(error.message, "option verify is not one of a listener; it belongs to: forward");
+    }
+
+    #[test]
+    fn a_live_change_of_the_node_reaches_mounts_without_a_value_of_their_own() {
+        let mut node = Values::resolve(Node, &Options::new(), &none).unwrap();
+        let mut plain = node.child(Forward, &Options::new()).unwrap();
+        let mut own = node.child(Forward, &Options::new().with("open.timeout", "8s").unwrap()).unwrap();
+        node.set_live("open.timeout", "9s").unwrap();
+        assert!(plain.inherit("open.timeout", &node) && !own.inherit("open.timeout", &node));
+        assert_eq!((plain.duration("open.timeout"), own.duration("open.timeout")), (seconds(9), seconds(8)));
     }
 
     #[test]

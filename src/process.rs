@@ -101,6 +101,10 @@ pub(crate) fn thread_start() {
 pub fn runtime(threads: usize) -> Result<Handle> {
     let made = RUNTIME.get_or_try_init(|| {
         let threads = if threads == 0 { default_threads() } else { threads };
+        let failed =
+            |error: std::io::Error| Error::system(Status::System, "the runtime's threads cannot be started", &error);
+        // The runtime panics if its first thread cannot be started; this one says why.
+        std::thread::Builder::new().spawn(|| {}).map_err(failed)?.join().ok();
         Builder::new_multi_thread()
             .worker_threads(threads)
             .max_blocking_threads(8)
@@ -108,7 +112,7 @@ pub fn runtime(threads: usize) -> Result<Handle> {
             .on_thread_start(thread_start)
             .enable_all()
             .build()
-            .map_err(|error| Error::system(Status::System, "the runtime's threads cannot be started", &error))
+            .map_err(failed)
     })?;
     Ok(made.handle().clone())
 }

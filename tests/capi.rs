@@ -180,7 +180,8 @@ fn demonstration(transport: &str) {
         command
             .args(["-std=c99", "-O2", "-Wall", "-Wextra", "-Wpedantic", "-Werror", "-I"])
             .arg(root().join("include"));
-        command.arg("-o").arg(&program).arg(&source).args(&shared).arg(shared_library());
+        command.arg("-o").arg(&program).arg(&source).args(&shared).args(words("P2PMOUNT_TEST_CFLAGS"));
+        command.arg(shared_library());
         compiled(command.arg(format!("-Wl,-rpath,{}", workshop().display())), &source);
         program
     });

@@ -143,6 +143,15 @@ fn keep(path: &str, wanted: &str) {
 }
 
 #[test]
+fn the_header_defines_nothing_but_its_own_names() {
+    for line in generated().lines() {
+        if let Some(name) = line.strip_prefix("#define ") {
+            assert!(name.starts_with("P2P_") || name.starts_with("P2PMOUNT_"), "{line}");
+        }
+    }
+}
+
+#[test]
 fn the_header_is_what_the_sources_say() {
     keep("include/p2pmount.h", &generated());
 }

@@ -3,7 +3,7 @@
 use std::{ffi::c_int, os::fd::IntoRawFd, sync::Arc};
 
 use super::{
-    guard::{bits, guard, out, timeout},
+    guard::{bits, guard, handle_out, out, timeout},
     handles::{self, Object},
     types::{P2P_EVENT_ALL, p2p_error, p2p_event, p2p_node, p2p_options, p2p_queue, p2p_status},
 };
@@ -20,7 +20,7 @@ pub unsafe extern "C" fn p2p_subscribe(
     error: *mut p2p_error,
 ) -> p2p_status {
     guard(error, || {
-        let queue = out(queue, "queue", 0)?;
+        let queue = handle_out(queue, "queue")?;
         let opened = handles::node(node)?;
         bits(kinds, P2P_EVENT_ALL, "kinds")?;
         if kinds == 0 {
@@ -46,7 +46,7 @@ pub unsafe extern "C" fn p2p_next_event(
     error: *mut p2p_error,
 ) -> p2p_status {
     guard(error, || {
-        let event = out(event, "event", 0)?;
+        let event = handle_out(event, "event")?;
         let queue = handles::queue(queue)?;
         let row = queue.next(timeout(timeout_ms, "timeout_ms")?)?;
         event.set(handles::add(Object::Event(vec![row].into()), 0));
@@ -59,7 +59,7 @@ pub unsafe extern "C" fn p2p_next_event(
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn p2p_queue_fd(queue: p2p_queue, fd: *mut c_int, error: *mut p2p_error) -> p2p_status {
     guard(error, || {
-        let fd = out(fd, "fd", -1)?;
+        let fd = out(fd, "fd")?;
         fd.set(handles::queue(queue)?.descriptor()?.into_raw_fd());
         Ok(())
     })
@@ -69,7 +69,7 @@ pub unsafe extern "C" fn p2p_queue_fd(queue: p2p_queue, fd: *mut c_int, error: *
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn p2p_queue_close(queue: p2p_queue) -> p2p_status {
     guard(std::ptr::null_mut(), || {
-        handles::close(queue, 5, |object| {
+        handles::close(queue, handles::QUEUE, |object| {
             if let Object::Queue(node, queue) = object {
                 queue.close("the queue");
                 if let Some(node) = node.upgrade() {
@@ -84,5 +84,5 @@ pub unsafe extern "C" fn p2p_queue_close(queue: p2p_queue) -> p2p_status {
 /// Frees an event and the strings read from it.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn p2p_event_free(event: p2p_event) -> p2p_status {
-    guard(std::ptr::null_mut(), || handles::close(event, 6, |_| Ok(())))
+    guard(std::ptr::null_mut(), || handles::close(event, handles::EVENT, |_| Ok(())))
 }

@@ -45,20 +45,26 @@ fn report(error: *mut p2p_error, failure: Option<Error>) -> p2p_status {
     code
 }
 
-/// A place where a result belongs. NULL is refused; the result is 0 until it is written.
+/// A place where a result belongs; written on success only.
 pub struct Out<T>(*mut T);
 
-/// Checks that `place` is not NULL and sets it to `empty`.
-pub fn out<T>(place: *mut T, name: &str, empty: T) -> Result<Out<T>> {
+/// Checks that `place` is not NULL.
+pub fn out<T>(place: *mut T, name: &str) -> Result<Out<T>> {
     if place.is_null() {
         return Err(Error::new(
             Status::InvalidArgument,
             format!("{name} is NULL; it must point to where the result goes"),
         ));
     }
-    // SAFETY: not NULL, so by the contract it points to memory of the caller for one T.
-    unsafe { place.write(empty) };
     Ok(Out(place))
+}
+
+/// A place for a handle, which is 0 until it is written.
+pub fn handle_out(place: *mut u64, name: &str) -> Result<Out<u64>> {
+    let out = out(place, name)?;
+    // SAFETY: not NULL, so by the contract it points to memory of the caller for one handle.
+    unsafe { place.write(0) };
+    Ok(out)
 }
 
 impl<T> Out<T> {

@@ -16,7 +16,16 @@ use crate::{
     rows::Row,
 };
 
-/// What a handle stands for. The kind is in its low bits.
+/// The kinds of handles: their low bits.
+pub(super) const NODE: u64 = 1;
+pub(super) const MOUNT: u64 = MOUNT_HANDLE_KIND;
+pub(super) const OPTIONS: u64 = 3;
+pub(super) const SNAPSHOT: u64 = 4;
+pub(super) const QUEUE: u64 = 5;
+pub(super) const EVENT: u64 = 6;
+pub(super) const OPERATION: u64 = 7;
+
+/// What a handle stands for.
 #[derive(Clone)]
 pub enum Object {
     Node(Arc<Node>),
@@ -31,13 +40,13 @@ pub enum Object {
 impl Object {
     fn kind(&self) -> (u64, &'static str) {
         match self {
-            Object::Node(_) => (1, "node"),
-            Object::Mount(..) => (MOUNT_HANDLE_KIND, "mount"),
-            Object::Options(_) => (3, "options"),
-            Object::Snapshot(_) => (4, "snapshot"),
-            Object::Queue(..) => (5, "queue"),
-            Object::Event(_) => (6, "event"),
-            Object::Operation(_) => (7, "operation"),
+            Object::Node(_) => (NODE, "node"),
+            Object::Mount(..) => (MOUNT, "mount"),
+            Object::Options(_) => (OPTIONS, "options"),
+            Object::Snapshot(_) => (SNAPSHOT, "snapshot"),
+            Object::Queue(..) => (QUEUE, "queue"),
+            Object::Event(_) => (EVENT, "event"),
+            Object::Operation(_) => (OPERATION, "operation"),
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::{
     ffi::{CStr, CString, c_char},
-    os::fd::{BorrowedFd, OwnedFd},
+    os::fd::{AsRawFd, BorrowedFd, OwnedFd},
     sync::atomic::{AtomicBool, Ordering},
 };
 
@@ -13,18 +13,31 @@ use crate::{
 
 static PREPARED: AtomicBool = AtomicBool::new(false);
 
-/// Once per process, before anything is made: learns of forks, keeps signals off the library's threads, keeps panics off
-/// stderr.
+/// Once per process, before anything is made: learns of forks, keeps signals off the library's threads, panics off stderr and
+/// sockets off the standard descriptors.
 pub fn prepare() {
     if PREPARED.load(Ordering::Relaxed) || PREPARED.swap(true, Ordering::AcqRel) {
         return;
     }
     process::set_thread_start(block_signals);
+    occupy_standard_descriptors();
     // SAFETY: the handler only writes atomics, as a child of a threaded process must (fork(2), pthread_atfork(3)).
     unsafe { libc::pthread_atfork(None, None, Some(forked)) };
     // The library carries its own copy of Rust's runtime, so this hook is nobody else's. Not in a Rust program, whose is.
     if cfg!(not(test)) {
         std::panic::set_hook(Box::new(|panic| tracing::error!("panic: {panic}")));
+    }
+}
+
+/// A program that closed its standard descriptors still writes to them, by habit or by accident: none of the library's sockets
+/// may get their numbers. Those that are free stay on /dev/null.
+fn occupy_standard_descriptors() {
+    while let Ok(file) = std::fs::File::options().read(true).write(true).open("/dev/null") {
+        let number = file.as_raw_fd();
+        if number > 2 {
+            break;
+        }
+        std::mem::forget(file);
     }
 }
 

@@ -3,7 +3,7 @@
 use std::{ffi::c_char, sync::Arc};
 
 use super::{
-    guard::{bits, guard, out},
+    guard::{bits, guard, handle_out, out},
     handles::{self, Object},
     strings::text,
     types::{
@@ -29,7 +29,7 @@ pub unsafe extern "C" fn p2p_list(
     error: *mut p2p_error,
 ) -> p2p_status {
     guard(error, || {
-        let snapshot = out(snapshot, "snapshot", 0)?;
+        let snapshot = handle_out(snapshot, "snapshot")?;
         let everywhere = P2P_LIST_OPTIONS | P2P_LIST_PROCESS;
         let of_mount = P2P_LIST_LISTENERS | P2P_LIST_FORWARDS | P2P_LIST_STREAMS | everywhere;
         let all = of_mount | P2P_LIST_PEERS | P2P_LIST_ADDRESSES | P2P_LIST_NODE;
@@ -110,7 +110,7 @@ fn list_node(node: &node::Node, what: u32, rows: &mut Vec<Row>) {
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn p2p_row_count(rows: u64, count: *mut usize, error: *mut p2p_error) -> p2p_status {
     guard(error, || {
-        let count = out(count, "count", 0)?;
+        let count = out(count, "count")?;
         count.set(handles::rows(rows)?.len());
         Ok(())
     })
@@ -127,7 +127,7 @@ pub unsafe extern "C" fn p2p_row_field(
     error: *mut p2p_error,
 ) -> p2p_status {
     guard(error, || {
-        let name = out(name, "name", std::ptr::null())?;
+        let name = out(name, "name")?;
         let rows = handles::rows(rows)?;
         let row = find_row(&rows, row)?;
         let field = row.fields().nth(index);
@@ -153,7 +153,7 @@ pub unsafe extern "C" fn p2p_row_text(
     error: *mut p2p_error,
 ) -> p2p_status {
     guard(error, || {
-        let value = out(value, "value", std::ptr::null())?;
+        let value = out(value, "value")?;
         let rows = handles::rows(rows)?;
         let field = text(field, "field")?;
         let row = find_row(&rows, row)?;
@@ -173,7 +173,7 @@ pub unsafe extern "C" fn p2p_row_int(
     error: *mut p2p_error,
 ) -> p2p_status {
     guard(error, || {
-        let value = out(value, "value", 0)?;
+        let value = out(value, "value")?;
         let rows = handles::rows(rows)?;
         let field = text(field, "field")?;
         let row = find_row(&rows, row)?;
@@ -213,5 +213,5 @@ fn no_field(row: &Row, field: &str) -> Error {
 /// Frees a snapshot and the strings read from it.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn p2p_snapshot_free(snapshot: p2p_snapshot) -> p2p_status {
-    guard(std::ptr::null_mut(), || handles::close(snapshot, 4, |_| Ok(())))
+    guard(std::ptr::null_mut(), || handles::close(snapshot, handles::SNAPSHOT, |_| Ok(())))
 }

@@ -5,7 +5,7 @@ use std::{ffi::c_char, sync::Arc};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    guard::{bits, guard, out},
+    guard::{bits, guard, handle_out, out},
     handles::{self, Object},
     operation, settings, strings,
     types::{
@@ -37,7 +37,7 @@ pub unsafe extern "C" fn p2p_listen(
     error: *mut p2p_error,
 ) -> p2p_status {
     guard(error, || {
-        let mount = out(mount, "mount", 0)?;
+        let mount = handle_out(mount, "mount")?;
         let opened = handles::node(node)?;
         let protocol = strings::text(protocol, "protocol")?;
         let target = strings::text(target_address, "target_address")?;
@@ -65,7 +65,7 @@ pub unsafe extern "C" fn p2p_forward(
     error: *mut p2p_error,
 ) -> p2p_status {
     guard(error, || {
-        let mount = out(mount, "mount", 0)?;
+        let mount = handle_out(mount, "mount")?;
         let opened = handles::node(node)?;
         let request = ForwardRequest::new(protocol, listen_address, peer, options)?;
         let prepared = request.prepare(&opened)?;
@@ -86,7 +86,7 @@ pub unsafe extern "C" fn p2p_forward_start(
     error: *mut p2p_error,
 ) -> p2p_status {
     guard(error, || {
-        let operation = out(operation, "operation", 0)?;
+        let operation = handle_out(operation, "operation")?;
         let opened = handles::node(node)?;
         let request = ForwardRequest::new(protocol, listen_address, peer, options)?;
         let prepared = request.prepare(&opened)?;
@@ -166,7 +166,7 @@ pub unsafe extern "C" fn p2p_mount_address(
 pub unsafe extern "C" fn p2p_mount_close(mount: p2p_mount, flags: u32, error: *mut p2p_error) -> p2p_status {
     guard(error, || {
         bits(flags, P2P_CLOSE_STREAMS, "flags")?;
-        handles::close(mount, 2, |object| {
+        handles::close(mount, handles::MOUNT, |object| {
             let Object::Mount(node, mount) = object else { return Ok(()) };
             operation::wait(async move {
                 node.close_mount(&mount, flags & P2P_CLOSE_STREAMS != 0).await;
@@ -194,7 +194,7 @@ pub unsafe extern "C" fn p2p_close(
     error: *mut p2p_error,
 ) -> p2p_status {
     guard(error, || {
-        let closed = if closed.is_null() { None } else { Some(out(closed, "closed", 0)?) };
+        let closed = if closed.is_null() { None } else { Some(out(closed, "closed")?) };
         let node = handles::node(node)?;
         bits(flags, P2P_CLOSE_ALL | P2P_CLOSE_LISTENERS | P2P_CLOSE_FORWARDS | P2P_CLOSE_STREAMS, "flags")?;
         let own = |text, name| strings::optional(text, name).map(|text| text.map(str::to_owned));

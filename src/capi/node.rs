@@ -5,7 +5,7 @@ use std::ffi::c_char;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    guard::{guard, out, timeout},
+    guard::{guard, handle_out, timeout},
     handles::{self, Object},
     host, operation, settings, strings,
     types::{CStrArg, p2p_error, p2p_node, p2p_operation, p2p_options, p2p_status},
@@ -13,11 +13,12 @@ use super::{
 use crate::{fault, node::Node};
 
 /// Opens a node: makes or loads its key, binds its listening addresses, and returns when it is ready. options 0 is all
-/// defaults. To be closed with p2p_node_close.
+/// defaults: a new key, a free port of every transport on all interfaces (of the loopback interface with network=local), and
+/// listeners that admit every peer. To be closed with p2p_node_close.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn p2p_node_open(options: p2p_options, node: *mut p2p_node, error: *mut p2p_error) -> p2p_status {
     guard(error, || {
-        let node = out(node, "node", 0)?;
+        let node = handle_out(node, "node")?;
         let options = handles::options(options)?;
         settings::runtime()?;
         let opened = operation::wait(async move { Node::open(&options, &host::environment).await })?;
@@ -34,18 +35,18 @@ pub unsafe extern "C" fn p2p_node_open(options: p2p_options, node: *mut p2p_node
 pub unsafe extern "C" fn p2p_node_close(node: p2p_node, drain_ms: i32, error: *mut p2p_error) -> p2p_status {
     guard(error, || {
         let drain = timeout(drain_ms, "drain_ms")?;
-        handles::close(node, 1, |object| {
+        handles::close(node, handles::NODE, |object| {
             let Object::Node(node) = object else { return Ok(()) };
             operation::wait(async move {
-                node.close(drain, || {}).await;
+                node.close(drain, &CancellationToken::new(), || {}).await;
                 Ok(())
             })
         })
     })
 }
 
-/// p2p_node_close in the background. The operation cannot be cancelled once it has begun to drain; closing the node again
-/// waits for it.
+/// p2p_node_close in the background. Cancelling the operation ends the draining: the streams that are left are reset, the
+/// node is closed all the same, and the event says P2P_ERROR_CANCELLED. Closing the node again waits for it.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn p2p_node_close_start(
     node: p2p_node,
@@ -54,7 +55,7 @@ pub unsafe extern "C" fn p2p_node_close_start(
     error: *mut p2p_error,
 ) -> p2p_status {
     guard(error, || {
-        let operation = out(operation, "operation", 0)?;
+        let operation = handle_out(operation, "operation")?;
         let drain = timeout(drain_ms, "drain_ms")?;
         let opened = handles::node(node)?;
         opened.check()?;
@@ -125,7 +126,7 @@ pub unsafe extern "C" fn p2p_connect_start(
     error: *mut p2p_error,
 ) -> p2p_status {
     guard(error, || {
-        let operation = out(operation, "operation", 0)?;
+        let operation = handle_out(operation, "operation")?;
         let opened = handles::node(node)?;
         let peer = strings::text(peer, "peer")?.to_owned();
         opened.check_peer(&peer)?;

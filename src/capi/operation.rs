@@ -64,13 +64,18 @@ async fn undo(mount: p2p_mount) {
 /// Closes a node in the background, as `handles::close` would: whoever closes it meanwhile waits for this.
 pub fn start_close(handle: u64, node: Arc<Node>, drain: Option<Duration>) -> Result<p2p_operation> {
     let runtime = settings::runtime()?;
-    let forget = handles::begin_close(handle, 1)?;
-    let operation = handles::add(Object::Operation(CancellationToken::new()), 0);
+    let forget = handles::begin_close(handle, handles::NODE)?;
+    let cancel = CancellationToken::new();
+    let operation = handles::add(Object::Operation(cancel.clone()), 0);
     runtime.spawn(async move {
-        node.close(drain, || {
+        node.close(drain, &cancel, || {
             handles::forget([operation]);
             drop(forget);
-            report(&node, operation, &Ok(0));
+            let result = match cancel.is_cancelled() {
+                true => Err(Error::new(Status::Cancelled, "draining was cancelled; the node is closed")),
+                false => Ok(0),
+            };
+            report(&node, operation, &result);
         })
         .await;
     });

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 
 use super::{
-    guard::{guard, out},
+    guard::{guard, handle_out},
     handles::{self, Object},
     strings::text,
     types::{CStrArg, p2p_error, p2p_options, p2p_status},
@@ -16,7 +16,7 @@ use crate::options::Options;
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn p2p_options_new(options: *mut p2p_options, error: *mut p2p_error) -> p2p_status {
     guard(error, || {
-        let options = out(options, "options", 0)?;
+        let options = handle_out(options, "options")?;
         options.set(handles::add(Object::Options(Arc::new(Mutex::new(Options::new()))), 0));
         Ok(())
     })
@@ -42,5 +42,5 @@ pub unsafe extern "C" fn p2p_options_set(
 /// Frees a set of options. Nodes and mounts made with it keep their own copy.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn p2p_options_free(options: p2p_options) -> p2p_status {
-    guard(std::ptr::null_mut(), || handles::close(options, 3, |_| Ok(())))
+    guard(std::ptr::null_mut(), || handles::close(options, handles::OPTIONS, |_| Ok(())))
 }

@@ -4,7 +4,7 @@ use parking_lot::RwLock;
 use tokio::runtime::Handle;
 
 use super::{
-    guard::{guard, out},
+    guard::{guard, handle_out},
     handles::{self, Object},
     host,
     strings::text,
@@ -62,7 +62,7 @@ fn apply(values: &Values, name: &str) -> Result<()> {
 }
 
 /// Changes an option that the table marks as live, of a node or mount in use, or with handle 0 of the process (logging).
-/// What is set for a node holds for mounts made afterwards. A change of peers.allow or peers.deny also ends the streams
+/// What is set for a node holds for its mounts, too, unless they have a value of their own. A change of peers.allow or peers.deny also ends the streams
 /// that are no longer admitted.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn p2p_set(
@@ -99,7 +99,7 @@ pub unsafe extern "C" fn p2p_get(
     error: *mut p2p_error,
 ) -> p2p_status {
     guard(error, || {
-        let snapshot = out(snapshot, "snapshot", 0)?;
+        let snapshot = handle_out(snapshot, "snapshot")?;
         let name = text(name, "name")?;
         let (value, source): (String, Source) = match handle {
             0 => process_values()?.read().get(name)?,

@@ -89,7 +89,7 @@ impl Prepared {
             return Err(error.context(&mount));
         }
         if shared.network.is_connected(peer) {
-            mount.set_state(State::Connected, None);
+            mount.status.lock().0 = State::Connected;
         }
         add(&mount)?;
         run_mount(shared, &mount, accept(shared.clone(), mount.clone(), listener));
@@ -228,6 +228,9 @@ async fn serve(
         _ = permit.ending.asked() => return,
         () = local.was_reset() => {
             tracing::debug!(mount = %mount, origin, "the client left before its stream was open");
+            if !shared.network.is_connected(peer) {
+                mount.set_state(State::Disconnected, None);
+            }
             return;
         }
         opened = shared.network.open_stream(*peer, &mount.protocol, time) => opened,

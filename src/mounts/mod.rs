@@ -305,7 +305,7 @@ impl Mount {
 
     /// Something that concerns one client or stream was refused.
     fn refuse(&self, origin: &str, error: &Error) {
-        tracing::info!(mount = %self, origin, error = %error, "refused");
+        tracing::warn!(mount = %self, origin, error = %error, "refused");
         self.set_error(error);
         let kind = if error.status == Status::TargetRefused { kind::TARGET_REFUSED } else { kind::REFUSED };
         self.hub.emit(kind, || {

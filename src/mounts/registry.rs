@@ -161,16 +161,30 @@ impl Mounts {
     }
 
     /// Changes an option of a mount while it is in use.
-    pub fn set(&self, shared: &Shared, mount: &Arc<Mount>, name: &str, value: &str) -> Result<()> {
-        let mut options = mount.options.write();
-        options.set_live(name, value)?;
-        if let (MountEnd::Listener { access, .. }, true) = (&mount.end, name.starts_with("peers.")) {
-            access.update(&options);
-            drop(options);
-            shared.network.offers_changed();
-            shared.streams.end_mount(mount, |peer| !access.admits(peer), Reason::AccessWithdrawn);
-        }
+    pub fn set(&self, shared: &Shared, mount: &Mount, name: &str, value: &str) -> Result<()> {
+        mount.options.write().set_live(name, value)?;
+        apply(shared, mount, name);
         Ok(())
+    }
+
+    /// An option of the node has changed: mounts that have no value of their own take it over.
+    pub fn inherit(&self, shared: &Shared, name: &str) {
+        // A copy: no lock of a mount's options is ever taken before the node's is free.
+        let node = shared.options.read().clone();
+        for mount in self.all() {
+            if mount.options.write().inherit(name, &node) {
+                apply(shared, &mount, name);
+            }
+        }
+    }
+}
+
+/// Makes a changed option effective where it is not read at each use.
+fn apply(shared: &Shared, mount: &Mount, name: &str) {
+    if let (MountEnd::Listener { access, .. }, true) = (&mount.end, name.starts_with("peers.")) {
+        access.update(&mount.options.read());
+        shared.network.offers_changed();
+        shared.streams.end_mount(mount, |peer| !access.admits(peer), Reason::AccessWithdrawn);
     }
 }
 

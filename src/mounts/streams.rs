@@ -51,9 +51,9 @@ impl Reason {
         }
     }
 
-    /// Whether the mount's last error is about it: what this side did or was asked for is not.
+    /// Whether it is the mount's last error. What this side did is not, and a lost connection is told with its cause.
     pub fn is_trouble(self) -> bool {
-        matches!(self, Reason::PeerReset | Reason::ConnectionLost | Reason::Internal)
+        matches!(self, Reason::PeerReset | Reason::Internal)
     }
 
     /// What happened to stream `id`; empty if all went well.

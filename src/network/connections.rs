@@ -1,5 +1,5 @@
-//! Which connections there are to whom, and which one a new stream takes. This is the place to change how a way to a peer is
-//! chosen.
+//! Which connections there are to whom, and which one a new stream takes: `Connections::choose` is the place to change that.
+//! When a connection is dialled, and over which transport first, `streams::behaviour` decides.
 
 use std::{
     collections::HashMap,

@@ -281,23 +281,24 @@ impl Driver {
 
     fn happened(&mut self, event: SwarmEvent<BehaviourEvent>) {
         match event {
-            SwarmEvent::ConnectionEstablished { peer_id, connection_id, num_established, .. } => {
+            SwarmEvent::ConnectionEstablished { peer_id, connection_id, .. } => {
                 self.alive.insert(connection_id, (peer_id, Some(Instant::now())));
                 if let Some(connection) = self.network.connections.get(connection_id, &peer_id) {
                     tracing::info!(peer = %peer_id, address = %connection.address, outbound = connection.outbound, "connected");
-                    if num_established.get() == 1 {
+                    // The swarm still counts connections that were given up.
+                    if self.network.connections.count(&peer_id) == 1 {
                         self.observer.peer_connected(&connection);
                     }
                 }
             }
-            SwarmEvent::ConnectionClosed { peer_id, connection_id, num_established, cause, .. } => {
+            SwarmEvent::ConnectionClosed { peer_id, connection_id, cause, .. } => {
                 self.alive.remove(&connection_id);
                 if self.given_up.remove(&connection_id) {
                     return;
                 }
                 let reason = cause.map_or_else(|| "closed".to_owned(), |cause| failure::root_cause(&cause));
                 tracing::info!(peer = %peer_id, reason, "connection closed");
-                if num_established == 0 {
+                if !self.network.is_connected(&peer_id) {
                     self.observer.peer_disconnected(&peer_id, &reason);
                 }
             }

@@ -19,9 +19,11 @@ static double processor_seconds(void) {
 
 /* The process with the library. */
 static void library(int talk, const char *target) {
-    struct rlimit limit = {LIMIT, LIMIT};
+    struct rlimit limit;
     char word[64] = {0}, address[64] = {0}, peer[P2P_ADDRESS_SIZE];
     p2p_mount mount;
+    CHECK_INT(getrlimit(RLIMIT_NOFILE, &limit), 0);
+    limit.rlim_cur = LIMIT;
     CHECK_INT(setrlimit(RLIMIT_NOFILE, &limit), 0);
     p2p_node far = node_open(NULL, NULL), near = node_open(NULL, NULL);
     p2p_queue queue = subscribe(near, P2P_EVENT_REFUSED);

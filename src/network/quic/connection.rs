@@ -22,6 +22,9 @@ use super::{
     stream::{Shared, Stream},
 };
 
+/// A handshake in progress.
+pub type Upgrade = BoxFuture<'static, Result<(PeerId, Muxer), Error>>;
+
 /// The limits of one handshake and of the connection that comes out of it.
 #[derive(Clone, Copy)]
 pub(super) struct Limits {

@@ -14,7 +14,7 @@ use if_watch::{IfEvent, tokio::IfWatcher};
 use libp2p::core::transport::{ListenerId, TransportEvent};
 use tokio::task::JoinHandle;
 
-use super::{address, error::Error, port::Port, transport::Upgrade};
+use super::{address, connection::Upgrade, error::Error, port::Port};
 
 /// What a listener has to tell.
 pub(super) enum Event {

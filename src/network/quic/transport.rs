@@ -8,7 +8,7 @@ use std::{
     task::{Context, Poll, Waker},
 };
 
-use futures::{FutureExt, future::BoxFuture};
+use futures::FutureExt;
 use libp2p::{
     Multiaddr, PeerId,
     core::{
@@ -20,15 +20,12 @@ use libp2p::{
 use super::{
     address,
     config::Config,
-    connection::{Limits, Muxer, establish},
+    connection::{Limits, Muxer, Upgrade, establish},
     error::Error,
     listener::{Event, Listener},
     port::Port,
     punch::{Punches, punch},
 };
-
-/// A handshake in progress.
-pub type Upgrade = BoxFuture<'static, Result<(PeerId, Muxer), Error>>;
 
 /// QUIC version 1 for a libp2p swarm, on the tokio runtime: listen and dial within one.
 ///

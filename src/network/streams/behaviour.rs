@@ -180,6 +180,8 @@ impl Behaviour {
         }
         state.later.clear();
         state.reasons.clear();
+        // Whoever comes next gets a dial of its own instead of joining one that is given up.
+        state.dialling.clear();
         // Without a connection this only aborts the dials.
         self.actions.push_back(ToSwarm::CloseConnection { peer_id: peer, connection: CloseConnection::All });
         self.wake();

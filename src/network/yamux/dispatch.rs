@@ -123,6 +123,8 @@ impl Core {
         let room = self.streams.len() < self.config.max_streams && self.waiting.len() < self.config.accept_backlog;
         let reservation = if room { self.reserve() } else { None };
         let Some(reservation) = reservation else {
+            let limit = if room { "buffers.max" } else { "streams of one connection" };
+            tracing::warn!(limit, "a stream that the peer opened was refused");
             return self.push_control(Header::new(Kind::WindowUpdate, RST, id, 0));
         };
         let inner = Inner::new(id, self.shared.clone(), reservation);
