@@ -284,9 +284,13 @@ impl Node {
     }
 
     /// Stops accepting, lets streams finish for at most `drain` (`None`: as long as they take), resets the rest and closes
-    /// everything. `hurry` ends the draining early. Returns when the ports are free; `last` runs just before the queues get no
-    /// more events.
-    pub async fn close(&self, drain: Option<Duration>, hurry: &CancellationToken, last: impl FnOnce()) {
+    /// everything. Returns when the ports are free.
+    pub async fn close(&self, drain: Option<Duration>) {
+        self.close_with(drain, &CancellationToken::new(), || {}).await;
+    }
+
+    /// [`Node::close`] whose draining `hurry` ends early; `last` runs just before the queues get no more events.
+    pub async fn close_with(&self, drain: Option<Duration>, hurry: &CancellationToken, last: impl FnOnce()) {
         let first = self.ended.set(Error::closed("the node")).is_ok();
         if first {
             self.report("closing", None);

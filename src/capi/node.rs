@@ -38,7 +38,7 @@ pub unsafe extern "C" fn p2p_node_close(node: p2p_node, drain_ms: i32, error: *m
         handles::close(node, handles::NODE, |object| {
             let Object::Node(node) = object else { return Ok(()) };
             operation::wait(async move {
-                node.close(drain, &CancellationToken::new(), || {}).await;
+                node.close(drain).await;
                 Ok(())
             })
         })

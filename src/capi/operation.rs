@@ -68,7 +68,7 @@ pub fn start_close(handle: u64, node: Arc<Node>, drain: Option<Duration>) -> Res
     let cancel = CancellationToken::new();
     let operation = handles::add(Object::Operation(cancel.clone()), 0);
     runtime.spawn(async move {
-        node.close(drain, &cancel, || {
+        node.close_with(drain, &cancel, || {
             handles::forget([operation]);
             drop(forget);
             let result = match cancel.is_cancelled() {

@@ -62,13 +62,28 @@ static void results(void) {
     PLAIN(p2p_queue_close(queue), P2P_OK);
 
     STEP("a close that drains, without waiting");
-    int client = tcp_ping(two.address);
+    p2p_node third = node_open(NULL, NULL);
+    p2p_mount other;
+    forward_to(third, "test", two.far_address, &other, address);
+    int client = tcp_ping(two.address), kept = tcp_ping(address);
     queue = subscribe(two.near, P2P_EVENT_OPERATION | P2P_EVENT_NODE);
     OK(p2p_node_close_start(two.near, -1, &operation, &error));
     await(queue, P2P_EVENT_NODE, "state", "closing");
     CHECK(ping_fd(client), "the stream ended while the node drains");
     close(client);
     must_end(queue, operation, P2P_OK);
+    PLAIN(p2p_queue_close(queue), P2P_OK);
+
+    STEP("cancelling a close ends its draining");
+    queue = subscribe(third, P2P_EVENT_OPERATION | P2P_EVENT_NODE);
+    OK(p2p_node_close_start(third, -1, &operation, &error));
+    await(queue, P2P_EVENT_NODE, "state", "closing");
+    CHECK(ping_fd(kept), "the stream ended while the node drains");
+    OK(p2p_operation_cancel(operation, &error));
+    must_end(queue, operation, P2P_ERROR_CANCELLED);
+    CHECK_INT(end_of(kept), ECONNRESET);
+    close(kept);
+    FAILS(p2p_node_close(third, 0, &error), P2P_ERROR_BAD_HANDLE);
     PLAIN(p2p_queue_close(queue), P2P_OK);
     OK(p2p_node_close(two.far, 0, &error));
     server_stop(&two.service);

@@ -88,6 +88,27 @@ fn changing_an_access_list_ends_the_streams_it_no_longer_admits() {
     }
 }
 
+#[test]
+fn an_access_list_of_the_node_holds_for_listeners_without_one_of_their_own() {
+    let _limit = limit(30);
+    let pair = Pair::open(TCP);
+    let target = Target::new();
+    pair.far.expose("plain", &target.text(), &[]);
+    pair.far.expose("own", &target.text(), &[("peers.deny", "")]);
+    let (plain, own) = (
+        pair.near.forward_to("plain", &pair.far.address(), &[]).1,
+        pair.near.forward_to("own", &pair.far.address(), &[]).1,
+    );
+    let (mut client, mut server) = connect(plain, &target);
+    let (kept_client, kept_server) = connect(own, &target);
+
+    pair.far.set("peers.deny", &pair.near.id_text()).unwrap();
+    expect_reset(&mut client);
+    expect_reset(&mut server);
+    assert_resets(plain);
+    assert_carries(kept_client, kept_server);
+}
+
 /// A stock libp2p node that only asks who it is connected to.
 struct Stranger {
     swarm: Swarm<identify::Behaviour>,

@@ -313,7 +313,7 @@ fn closing_with_a_drain_lets_streams_finish_and_accepts_no_new_ones() {
     let (mut client, mut server) = connect(address, &target);
     let events = pair.near.events(kind::NODE);
     let node: Arc<Node> = Arc::clone(&pair.near);
-    let closing = thread::spawn(move || block(node.close(Some(PATIENCE), || ())));
+    let closing = thread::spawn(move || block(node.close(Some(PATIENCE))));
     events.wait_state("closing");
     wait_until("the port is free", || freed(address));
     client.write_all(b"still").unwrap();

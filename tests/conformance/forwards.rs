@@ -141,7 +141,7 @@ fn the_environment_gives_defaults_which_options_override() {
     let hole = BlackHole::new();
     let made = forward(&node, ["p2p-test", "0", &hole.peer()], &[("verify", "true")]);
     assert_error(made, Status::TimedOut, "could be opened within 300 ms");
-    block(node.close(Some(Duration::ZERO), || ()));
+    block(node.close(Some(Duration::ZERO)));
 
     let bad = |name: &str| (name == "P2PMOUNT_TRANSPORTS").then(|| "pigeon".to_owned());
     let error = block(Node::open(&options(&[("network", "local")]), &bad)).err().unwrap();

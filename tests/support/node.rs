@@ -134,7 +134,7 @@ impl TestNode {
 
     /// Ends everything at once.
     pub fn close_now(&self) {
-        block(self.close(Some(Duration::ZERO), || ()));
+        block(self.close(Some(Duration::ZERO)));
     }
 
     pub fn id_text(&self) -> String {
