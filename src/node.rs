@@ -202,7 +202,8 @@ impl Node {
     pub fn close_stream(&self, id: u64) -> Result<()> {
         let stream = self.shared.streams.get(id);
         let stream = stream.ok_or_else(|| {
-            Error::new(Status::NotFound, format!("there is no stream {id}; it may have ended already"))
+            let gone = Error::new(Status::NotFound, format!("there is no stream {id}; it may have ended already"));
+            self.ended.get().cloned().unwrap_or(gone)
         })?;
         stream.ending.end(Reason::Requested);
         Ok(())
