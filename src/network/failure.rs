@@ -15,10 +15,7 @@ pub fn describe_dial(peer: &PeerId, error: &DialError) -> String {
         DialError::NoAddresses => "no address is known".into(),
         DialError::DialPeerConditionFalse(_) | DialError::Aborted => "the dial was given up".into(),
         DialError::WrongPeerId { obtained, address } => format!("{} is peer {obtained}, not {peer}", short(address)),
-        DialError::Denied { cause } => format!(
-            "a limit of this node (connections.max, connections.per_peer, connections.pending) forbids it: {}",
-            root_cause(cause)
-        ),
+        DialError::Denied { cause } => limit(cause),
         DialError::Transport(tried) => {
             let each = tried.iter().map(|(address, error)| match error {
                 TransportError::MultiaddrNotSupported(_) => {
@@ -31,6 +28,11 @@ pub fn describe_dial(peer: &PeerId, error: &DialError) -> String {
     }
 }
 
+fn limit(cause: &(dyn Error + 'static)) -> String {
+    let options = "options connections.max, connections.per_peer, connections.pending";
+    format!("a limit of this node forbids it: {} ({options})", root_cause(cause))
+}
+
 /// An address without the peer id, whom the sentence names already.
 fn short(address: &Multiaddr) -> String {
     let text = address.to_string();
@@ -40,10 +42,7 @@ fn short(address: &Multiaddr) -> String {
 /// Why an inbound connection was not made.
 pub fn describe_listen(error: &ListenError) -> String {
     match error {
-        ListenError::Denied { cause } => format!(
-            "a limit of this node (connections.max, connections.per_peer, connections.pending) forbids it: {}",
-            root_cause(cause)
-        ),
+        ListenError::Denied { cause } => limit(cause),
         ListenError::LocalPeerId { .. } => "it is this node itself".into(),
         ListenError::Transport(TransportError::Other(error)) => root_cause(error),
         other => root_cause(other),
