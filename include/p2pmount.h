@@ -517,8 +517,8 @@ p2p_status p2p_snapshot_free(p2p_snapshot snapshot);
 
 /**
  * Changes an option that the table marks as live, of a node or mount in use, or with handle 0 of the process (logging).
- * What is set for a node holds for its mounts, too, unless they have a value of their own. A change of peers.allow or peers.deny also ends the streams
- * that are no longer admitted.
+ * What is set for a node holds for its mounts, too, unless they have a value of their own. A change of peers.allow or
+ * peers.deny also ends the streams that are no longer admitted.
  */
 p2p_status p2p_set(uint64_t handle,
                    const char *name,

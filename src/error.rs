@@ -66,6 +66,10 @@ pub const MESSAGE_MAX: usize = 1007;
 /// Longest name that is quoted whole in a sentence.
 const QUOTED_MAX: usize = 200;
 
+/// Bits of [`Error::flags`], part of the C ABI.
+pub const FLAG_TEMPORARY: u32 = 1;
+pub const FLAG_TIMED_OUT: u32 = 2;
+
 /// A failure: its kind, a sentence for people, and the operating system's number where there was one.
 #[derive(Clone, Debug)]
 pub struct Error {
@@ -104,6 +108,12 @@ impl Error {
     pub fn temporary(mut self, temporary: bool) -> Self {
         self.temporary = temporary;
         self
+    }
+
+    /// What programs may want to know beside the status.
+    pub fn flags(&self) -> u32 {
+        let bit = |flag, set| if set { flag } else { 0 };
+        bit(FLAG_TEMPORARY, self.temporary) | bit(FLAG_TIMED_OUT, self.status == Status::TimedOut)
     }
 
     /// The node or mount was closed while the call ran.

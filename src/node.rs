@@ -11,7 +11,6 @@ use std::{
 use libp2p::{Multiaddr, PeerId};
 use once_cell::sync::OnceCell;
 use parking_lot::RwLock;
-use tokio::time::Instant;
 use tokio_util::{
     sync::CancellationToken,
     task::{TaskTracker, task_tracker::TaskTrackerToken},
@@ -120,14 +119,7 @@ impl Node {
                 false => Err(Error::new(Status::TimedOut, format!("peer {peer} is not connected"))),
             };
         }
-        let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
-        let connected = self.unless_ended(cancelled, network.connect(peer, deadline)).await;
-        connected.map_err(|mut error| {
-            if let (Status::TimedOut, Some(timeout)) = (error.status, timeout) {
-                error.message = format!("peer {peer} could not be reached within {} ms", timeout.as_millis());
-            }
-            error
-        })
+        self.unless_ended(cancelled, network.connect(peer, timeout)).await
     }
 
     /// Reads what is typed for a peer, and refuses one to whom this node can never connect.
@@ -353,11 +345,7 @@ impl Node {
 
     fn report(&self, state: &str, error: Option<&Error>) {
         self.shared.hub.emit(kind::NODE, || {
-            Row::new("node")
-                .text("state", state)
-                .text("peer", self.peer_id().to_string())
-                .int("code", error.map_or(0, |error| error.status as i32))
-                .text("message", error.map_or("", |error| &*error.message))
+            Row::new("node").text("state", state).text("peer", self.peer_id().to_string()).failure(error)
         });
     }
 }
@@ -447,9 +435,7 @@ impl Observer for Watcher {
     }
 
     fn connection_refused(&self, error: &Error) {
-        self.hub.emit(kind::REFUSED, || {
-            Row::new("refused").int("code", error.status as i32).text("message", &*error.message)
-        });
+        self.hub.emit(kind::REFUSED, || Row::new("refused").failure(Some(error)));
     }
 
     fn failed(&self, error: Error) {

@@ -4,6 +4,8 @@ use std::fmt::Write;
 
 use once_cell::sync::OnceCell;
 
+use crate::error::Error;
+
 /// A field of a row.
 #[derive(Debug)]
 pub struct Field {
@@ -49,6 +51,7 @@ pub static FIELDS: &[Field] = &[
     text!("error", "Mount: sentence of the last error, empty if there was none."),
     int!("error_code", "Mount: status code of the last error, 0 if there was none."),
     int!("event", "Event: its kind as a bit, P2P_EVENT_..."),
+    int!("flags", "Event: P2P_ERROR_FLAG_ bits of what happened."),
     int!("forwards", "Node: its forwards."),
     int!("handles", "Process: open handles."),
     int!(
@@ -85,6 +88,7 @@ pub static FIELDS: &[Field] = &[
     int!("stream", "Event: number of the stream in the node."),
     int!("streams", "Streams open now."),
     int!("streams_total", "Mount: streams since it was made."),
+    int!("system_error", "Event: the system's errno, 0 if the failure was not the system's."),
     text!("target", "Listener: the target address. Forward: \"/p2p/\" and the peer id. Stream: that of its mount."),
     int!("threads", "Process: worker threads of the runtime."),
     int!("time_ms", "Event: when, in milliseconds since 1970 (UTC)."),
@@ -125,6 +129,15 @@ impl Row {
     #[must_use]
     pub fn int(self, name: &str, value: impl TryInto<i64>) -> Self {
         self.cell(name, Cell::Int(value.try_into().unwrap_or(i64::MAX)))
+    }
+
+    /// What went wrong: the same four fields as in `p2p_error`; zero and empty if nothing did.
+    #[must_use]
+    pub fn failure(self, error: Option<&Error>) -> Self {
+        self.int("code", error.map_or(0, |error| error.status as i32))
+            .int("system_error", error.map_or(0, |error| error.system_error))
+            .int("flags", error.map_or(0, Error::flags))
+            .text("message", error.map_or("", |error| &*error.message))
     }
 
     #[must_use]

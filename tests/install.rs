@@ -1,5 +1,8 @@
 //! `make install`: what a user of the installed library relies on. Needs make, pkg-config and CMake.
 
+#[path = "common/environment.rs"]
+mod environment;
+
 use std::{
     env, fs,
     io::{BufRead, BufReader, Read, Write},
@@ -48,12 +51,7 @@ fn scratch(name: &str) -> PathBuf {
 fn command(program: &str, arguments: &[&str]) -> Command {
     let mut command = Command::new(program);
     command.args(arguments).env("P2PMOUNT_NETWORK", "local").stdin(Stdio::null());
-    // What an outer make or cargo says about its own work is not meant for the inner one.
-    for name in
-        ["MAKEFLAGS", "MFLAGS", "MAKELEVEL", "CARGO_MAKEFLAGS", "RUSTFLAGS", "RUSTC_BOOTSTRAP", "LD_LIBRARY_PATH"]
-    {
-        command.env_remove(name);
-    }
+    environment::clean(&mut command);
     command
 }
 

@@ -399,7 +399,9 @@ fn connecting_to_a_silent_server_times_out_and_holds_nothing_up(given: Options) 
     let error = connect(&near, &peer, Some(Duration::from_millis(300))).unwrap_err();
     let took = start.elapsed();
     assert_eq!(error.status, Status::TimedOut);
-    assert_eq!(error.message, format!("peer {} could not be reached within 300 ms", far.id_text()));
+    let id = far.id_text();
+    let sentence = format!("peer {id} could not be reached within 300 ms; no answer from {}", bare(&peer));
+    assert_eq!(error.message, sentence);
     assert!((Duration::from_millis(300)..AT_ONCE).contains(&took), "{took:?}");
     let start = Instant::now();
     connected(&near, &far.address());

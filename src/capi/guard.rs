@@ -8,7 +8,7 @@ use std::{
 
 use super::{
     host,
-    types::{P2P_ERROR_FLAG_TEMPORARY, P2P_ERROR_FLAG_TIMED_OUT, p2p_error, p2p_status},
+    types::{p2p_error, p2p_status},
 };
 use crate::error::{Error, MESSAGE_MAX, Result, Status, shorten};
 
@@ -29,12 +29,7 @@ fn report(error: *mut p2p_error, failure: Option<Error>) -> p2p_status {
     let mut filled = p2p_error { code, system_error: 0, flags: 0, reserved: 0, message: [0; 1008] };
     if let Some(failure) = failure {
         filled.system_error = failure.system_error;
-        if failure.temporary {
-            filled.flags |= P2P_ERROR_FLAG_TEMPORARY;
-        }
-        if failure.status == Status::TimedOut {
-            filled.flags |= P2P_ERROR_FLAG_TIMED_OUT;
-        }
+        filled.flags = failure.flags();
         let text = shorten(&failure.message.replace('\0', ""), MESSAGE_MAX);
         for (to, from) in filled.message.iter_mut().zip(text.bytes()) {
             *to = from as c_char;

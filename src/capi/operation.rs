@@ -88,8 +88,7 @@ fn report(node: &Node, operation: p2p_operation, result: &Result<u64>) {
         Row::new("operation")
             .int("operation", operation)
             .int("mount", *result.as_ref().unwrap_or(&0))
-            .int("code", result.as_ref().err().map_or(0, |error| error.status as i32))
-            .text("message", result.as_ref().err().map_or("", |error| &*error.message))
+            .failure(result.as_ref().err())
     });
 }
 

@@ -62,8 +62,8 @@ fn apply(values: &Values, name: &str) -> Result<()> {
 }
 
 /// Changes an option that the table marks as live, of a node or mount in use, or with handle 0 of the process (logging).
-/// What is set for a node holds for its mounts, too, unless they have a value of their own. A change of peers.allow or peers.deny also ends the streams
-/// that are no longer admitted.
+/// What is set for a node holds for its mounts, too, unless they have a value of their own. A change of peers.allow or
+/// peers.deny also ends the streams that are no longer admitted.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn p2p_set(
     handle: u64,

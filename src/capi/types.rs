@@ -151,7 +151,7 @@ pub const P2P_EVENT_ALL: u32 = 2147483647;
 mod tests {
     use super::*;
     use crate::{
-        error::{MESSAGE_MAX, Status},
+        error::{FLAG_TEMPORARY, FLAG_TIMED_OUT, MESSAGE_MAX, Status},
         events::kind,
     };
 
@@ -165,6 +165,7 @@ mod tests {
     fn the_constants_are_those_of_the_core() {
         assert_eq!(P2P_ERROR_INTERNAL, Status::Internal as i32);
         assert_eq!(P2P_ERROR_UNREACHABLE, Status::Unreachable as i32);
+        assert_eq!([P2P_ERROR_FLAG_TEMPORARY, P2P_ERROR_FLAG_TIMED_OUT], [FLAG_TEMPORARY, FLAG_TIMED_OUT]);
         assert_eq!(P2P_EVENT_OVERFLOW, kind::OVERFLOW);
         assert_eq!(P2P_EVENT_OPERATION, kind::OPERATION);
         assert_eq!(P2P_EVENT_ALL, kind::ALL);

@@ -4,7 +4,7 @@ use std::{io, sync::Arc, time::Duration};
 
 use libp2p::PeerId;
 use parking_lot::Mutex;
-use tokio::{sync::Notify, time::Instant};
+use tokio::sync::Notify;
 use tokio_util::{sync::CancellationToken, task::task_tracker::TaskTrackerToken};
 
 use super::{
@@ -192,8 +192,7 @@ fn paused(mount: &Mount, error: &Error) {
             .text("protocol", mount.protocol.as_str())
             .text("listen", mount.listen_text())
             .text("state", "paused")
-            .int("code", error.status as i32)
-            .text("message", &*error.message)
+            .failure(Some(error))
     });
 }
 
@@ -287,9 +286,9 @@ async fn supervise(shared: &Arc<Shared>, mount: &Arc<Mount>) {
             () = tokio::time::sleep(pause) => {}
             () = supervision.changed.notified() => continue,
         }
-        let deadline = Instant::now() + mount.options().duration("open.timeout");
+        let time = mount.options().duration("open.timeout");
         mount.set_state(State::Connecting, None);
-        if let Err(error) = shared.network.connect(*peer, Some(deadline)).await {
+        if let Err(error) = shared.network.connect(*peer, Some(time)).await {
             tracing::debug!(mount = %mount, "connecting again failed: {error}");
             mount.set_state(State::Disconnected, Some(error));
         }

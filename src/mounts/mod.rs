@@ -276,8 +276,7 @@ impl Mount {
                 .text("protocol", self.protocol.as_str())
                 .text("listen", self.listen_text())
                 .text("target", self.target_text())
-                .int("code", error.as_ref().map_or(0, |error| error.status as i32))
-                .text("message", error.as_ref().map_or("", |error| &*error.message));
+                .failure(error.as_ref());
             match &self.end {
                 MountEnd::Forward { peer, .. } => row.text("peer", peer.to_string()),
                 MountEnd::Listener { .. } => row,
@@ -314,8 +313,7 @@ impl Mount {
                 .text("protocol", self.protocol.as_str())
                 .text("origin", origin)
                 .text("target", self.target_text())
-                .int("code", error.status as i32)
-                .text("message", &*error.message)
+                .failure(Some(error))
         });
     }
 }
@@ -383,17 +381,16 @@ async fn carry(shared: &Arc<Shared>, mount: &Arc<Mount>, tunnel: Tunnel) {
     drop((local, stream, descriptor));
     shared.streams.settle(&live);
     let [received, sent] = live.bytes.totals();
-    let message = reason.sentence(live.id);
-    if reason.is_trouble() {
-        mount.set_error(&Error::new(reason.status(), &*message));
+    let error = reason.error(live.id);
+    if let Some(error) = error.as_ref().filter(|_| reason.is_trouble()) {
+        mount.set_error(error);
     }
     drop(permit);
     tracing::debug!(mount = %mount, stream = live.id, reason = reason.text(), received, sent, "stream closed");
     shared.hub.emit(kind::STREAM_CLOSED, || {
         live.event("stream closed")
             .text("reason", reason.text())
-            .int("code", reason.status() as i32)
-            .text("message", message)
+            .failure(error.as_ref())
             .int("bytes_in", received)
             .int("bytes_out", sent)
     });

@@ -56,29 +56,19 @@ impl Reason {
         matches!(self, Reason::PeerReset | Reason::Internal)
     }
 
-    /// What happened to stream `id`; empty if all went well.
-    pub fn sentence(self, id: u64) -> String {
-        match self {
-            Reason::Finished => String::new(),
-            Reason::LocalReset => format!("stream {id} was reset by the local side"),
-            Reason::PeerReset => format!("stream {id} was reset by the peer"),
-            Reason::ConnectionLost => format!("stream {id} was cut because its connection was lost"),
-            Reason::Requested => format!("stream {id} was closed by request"),
-            Reason::NodeClosed => format!("stream {id} was cut because the node was closed"),
-            Reason::AccessWithdrawn => format!("stream {id} was cut because its peer is no longer admitted"),
-            Reason::Internal => {
-                format!("an internal error ended stream {id}; this is a defect of the library")
-            }
-        }
-    }
-
-    pub fn status(self) -> Status {
-        match self {
-            Reason::Finished => Status::Ok,
-            Reason::LocalReset | Reason::PeerReset | Reason::ConnectionLost | Reason::AccessWithdrawn => Status::Reset,
-            Reason::Requested | Reason::NodeClosed => Status::Closed,
-            Reason::Internal => Status::Internal,
-        }
+    /// What happened to stream `id`; `None` if all went well.
+    pub fn error(self, id: u64) -> Option<Error> {
+        let (status, what) = match self {
+            Reason::Finished => return None,
+            Reason::LocalReset => (Status::Reset, "was reset by the local side"),
+            Reason::PeerReset => (Status::Reset, "was reset by the peer"),
+            Reason::ConnectionLost => (Status::Reset, "was cut because its connection was lost"),
+            Reason::Requested => (Status::Closed, "was closed by request"),
+            Reason::NodeClosed => (Status::Closed, "was cut because the node was closed"),
+            Reason::AccessWithdrawn => (Status::Reset, "was cut because its peer is no longer admitted"),
+            Reason::Internal => (Status::Internal, "was ended by an internal error; this is a defect of the library"),
+        };
+        Some(Error::new(status, format!("stream {id} {what}")))
     }
 }
 

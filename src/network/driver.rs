@@ -53,7 +53,8 @@ pub enum Command {
         peer: PeerId,
         reply: oneshot::Sender<Result<(), Failure>>,
     },
-    AddAddresses {
+    /// Addresses that were not in the book before.
+    NewAddresses {
         peer: PeerId,
         addresses: Vec<Multiaddr>,
     },
@@ -188,7 +189,12 @@ fn behaviour(network: &Network, identity: &Identity, options: &Values, descripto
         .with_timeout(options.duration("ping.timeout"));
     Behaviour {
         limits: connection_limits::Behaviour::new(limits),
-        streams: Streams::new(network.connections.clone(), network.registry.clone(), behaviour_limits(options)),
+        streams: Streams::new(
+            network.connections.clone(),
+            network.book.clone(),
+            network.registry.clone(),
+            behaviour_limits(options),
+        ),
         identify: identify::Behaviour::new(identify),
         ping: ping::Behaviour::new(ping),
     }
@@ -272,7 +278,7 @@ impl Driver {
         match command {
             Command::Open { peer, request } => streams.open(peer, request),
             Command::Connect { peer, reply } => streams.connect(peer, reply),
-            Command::AddAddresses { peer, addresses } => streams.add_addresses(peer, addresses),
+            Command::NewAddresses { peer, addresses } => streams.new_addresses(peer, addresses),
             Command::Refresh => streams.refresh(),
             Command::Prune { peer } => streams.prune(peer),
             Command::ShutDown { .. } => {}

@@ -34,7 +34,7 @@ fn limit(cause: &(dyn Error + 'static)) -> String {
 }
 
 /// An address without the peer id, whom the sentence names already.
-fn short(address: &Multiaddr) -> String {
+pub fn short(address: &Multiaddr) -> String {
     let text = address.to_string();
     text.split("/p2p/").next().unwrap_or(&text).to_owned()
 }

@@ -1,6 +1,7 @@
 //! How a stream reaches a peer. Nothing here knows what a mount is: streams are opened to a peer under a protocol name, and
 //! arrive for whoever registered one.
 
+mod book;
 mod connections;
 mod driver;
 mod failure;
@@ -10,7 +11,7 @@ mod streams;
 mod transport;
 mod yamux;
 
-use std::{collections::HashSet, io, sync::Arc, time::Duration};
+use std::{io, sync::Arc, time::Duration};
 
 use libp2p::{Multiaddr, PeerId, StreamProtocol};
 use parking_lot::RwLock;
@@ -21,6 +22,7 @@ use tokio::{
 };
 
 use self::{
+    book::AddressBook,
     connections::Connections,
     driver::Command,
     streams::{Failure, OpenRequest, Registry},
@@ -60,8 +62,7 @@ pub struct Network {
     connections: Arc<Connections>,
     registry: Arc<Registry>,
     addresses: Arc<RwLock<Vec<Multiaddr>>>,
-    /// Peers of whom an address was given.
-    known: Arc<RwLock<HashSet<PeerId>>>,
+    book: Arc<AddressBook>,
     local: bool,
 }
 
@@ -81,7 +82,7 @@ impl Network {
             connections: Arc::default(),
             registry: Arc::default(),
             addresses: Arc::default(),
-            known: Arc::default(),
+            book: Arc::default(),
             local: options.text("network") == "local",
         };
         driver::start(&network, identity, options, descriptors, observer, inbox, runtime).await?;
@@ -108,16 +109,16 @@ impl Network {
 
     /// Remembers where `peer` can be reached, for as long as the node lives.
     pub fn add_addresses(&self, peer: PeerId, addresses: Vec<Multiaddr>) {
-        if !addresses.is_empty() {
-            self.known.write().insert(peer);
-            let _ = self.commands.send(Command::AddAddresses { peer, addresses });
+        let fresh = self.book.add(peer, addresses);
+        if !fresh.is_empty() {
+            let _ = self.commands.send(Command::NewAddresses { peer, addresses: fresh });
         }
     }
 
     /// Refuses a peer of whom no address is known, or none that this node may dial.
     pub fn check_reachable(&self, peer: &PeerId, addresses: &[Multiaddr]) -> Result<()> {
         if addresses.is_empty() {
-            let known = self.is_connected(peer) || self.known.read().contains(peer);
+            let known = self.is_connected(peer) || self.book.knows(peer);
             return if known { Ok(()) } else { Err(no_address(peer)) };
         }
         if self.local && !addresses.iter().any(address::is_loopback) {
@@ -150,13 +151,18 @@ impl Network {
         let _ = self.commands.send(Command::Refresh);
     }
 
-    /// Returns when `peer` is connected, dialling it if need be. Dropping the future gives up.
-    pub async fn connect(&self, peer: PeerId, deadline: Option<Instant>) -> Result<()> {
+    /// Returns when `peer` is connected, dialling it if need be, within `time` if there is a limit. Dropping the future gives
+    /// up.
+    pub async fn connect(&self, peer: PeerId, time: Option<Duration>) -> Result<()> {
+        let deadline = time.and_then(|time| Instant::now().checked_add(time));
         let (reply, answer) = oneshot::channel();
         self.send(Command::Connect { peer, reply })?;
         let _interest = Interest { network: self, peer };
         match within(deadline, answer).await {
-            Err(_) => Err(timed_out(format!("peer {peer} could not be reached in time"))),
+            Err(_) => {
+                let time = time.unwrap_or_default().as_millis();
+                Err(timed_out(format!("peer {peer} could not be reached within {time} ms{}", self.tried(&peer))))
+            }
             Ok(Err(_)) => Err(Error::closed("the node")),
             Ok(Ok(answer)) => answer.map_err(|failure| explain(&peer, None, failure)),
         }
@@ -168,9 +174,10 @@ impl Network {
         let _interest = Interest { network: self, peer };
         let timed_out = || {
             timed_out(format!(
-                "no stream for protocol {} to peer {peer} could be opened within {} ms",
+                "no stream for protocol {} to peer {peer} could be opened within {} ms{}",
                 quote(protocol.as_str()),
                 time.as_millis(),
+                self.tried(&peer),
             ))
         };
         let mut pause = RETRY_PAUSE;
@@ -194,6 +201,18 @@ impl Network {
                 return Err(timed_out());
             }
             pause *= 2;
+        }
+    }
+
+    /// What a sentence about time that ran out says in the end: where `peer` is connected, or was looked for in vain.
+    fn tried(&self, peer: &PeerId) -> String {
+        if let Some(connection) = self.connections.choose(peer, usize::MAX) {
+            return format!("; it is connected at {}, but did not answer", connection.address);
+        }
+        let addresses: Vec<_> = self.book.get(peer).iter().map(failure::short).collect();
+        match addresses.is_empty() {
+            true => String::new(),
+            false => format!("; no answer from {}", crate::error::shorten(&addresses.join(", "), 600)),
         }
     }
 

@@ -12,6 +12,9 @@ static p2p_mount must_end(p2p_queue queue, p2p_operation operation, p2p_status s
     p2p_event event = await_event(queue, P2P_EVENT_OPERATION, "operation", id);
     CHECK(number(event, 0, "code") == status, "operation: expected %s, got %s: %s", p2p_status_name(status),
           p2p_status_name((p2p_status)number(event, 0, "code")), text(event, 0, "message"));
+    CHECK_INT(number(event, 0, "system_error"), 0);
+    bool timed_out = (number(event, 0, "flags") & P2P_ERROR_FLAG_TIMED_OUT) != 0;
+    CHECK_INT(timed_out, status == P2P_ERROR_TIMED_OUT);
     CHECK((text(event, 0, "message")[0] == '\0') == (status == P2P_OK), "sentence of %s: \"%s\"",
           p2p_status_name(status), text(event, 0, "message"));
     p2p_mount mount = 0;

@@ -7,6 +7,9 @@
 //! * `P2PMOUNT_TEST_WRAPPER`: put before each program, for example `valgrind --leak-check=full --error-exitcode=9 -q`.
 //! * `P2PMOUNT_TEST_SLOW`: factor for every time limit; 10 with a wrapper and 3 with a sanitizer if not set.
 
+#[path = "environment.rs"]
+mod environment;
+
 use std::{
     env,
     ffi::OsString,
@@ -69,14 +72,7 @@ fn build() -> PathBuf {
     if !cfg!(debug_assertions) {
         cargo.arg("--release");
     }
-    // What cargo sets for a test would make build scripts of dependencies run again.
-    for (name, _) in env::vars_os() {
-        let text = name.to_string_lossy();
-        if ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_BIN_", "CARGO_CRATE_"].iter().any(|prefix| text.starts_with(prefix))
-        {
-            cargo.env_remove(&name);
-        }
-    }
+    environment::clean(&mut cargo);
     let output = cargo.stderr(Stdio::piped()).output().unwrap();
     let said = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success(), "the library does not build:\n{}", String::from_utf8_lossy(&output.stderr));

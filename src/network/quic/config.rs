@@ -23,7 +23,8 @@ pub type ServerTls = Arc<dyn Fn() -> Result<rustls::ServerConfig, String> + Send
 /// Settings of a [`Transport`](super::Transport). Sizes are bytes.
 #[derive(Clone)]
 pub struct Config {
-    /// Bidirectional streams the peer may have open in one connection. Unidirectional ones are never allowed.
+    /// Bidirectional streams the peer may have open in one connection. Unidirectional ones are never allowed. The peer is
+    /// told [`Config::first_streams`] at first: each stream that could come takes memory before it does.
     pub max_concurrent_streams: u32,
     /// What the peer may send ahead of the reader of one stream.
     pub stream_receive_window: u32,
@@ -82,10 +83,15 @@ impl Config {
         self
     }
 
+    /// The streams that the peer may open before it has shown that it wants many.
+    pub(super) fn first_streams(&self) -> u32 {
+        self.max_concurrent_streams.min(256)
+    }
+
     pub(super) fn transport(&self) -> quinn::TransportConfig {
         let mut config = quinn::TransportConfig::default();
         config
-            .max_concurrent_bidi_streams(self.max_concurrent_streams.into())
+            .max_concurrent_bidi_streams(self.first_streams().into())
             .max_concurrent_uni_streams(VarInt::from_u32(0))
             .stream_receive_window(self.stream_receive_window.into())
             .receive_window(self.connection_receive_window.into())

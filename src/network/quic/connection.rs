@@ -30,6 +30,8 @@ pub type Upgrade = BoxFuture<'static, Result<(PeerId, Muxer), Error>>;
 pub(super) struct Limits {
     pub handshake: Duration,
     pub close: Duration,
+    /// Streams that the peer may open at first, and at most.
+    pub streams: [u32; 2],
 }
 
 /// Completes a handshake and checks who is at the other end. `expected` fails it for everybody else.
@@ -44,7 +46,7 @@ pub(super) async fn establish(
         .await
         .map_err(|_| Error::HandshakeTimedOut { remote, after: limits.handshake })?
         .map_err(|error| Error::Handshake { remote, error })?;
-    let muxer = Muxer::new(connection, port, limits.close);
+    let muxer = Muxer::new(connection, port, limits);
     let actual = peer_id(&muxer.shared.connection, remote)?;
     match expected {
         Some(expected) if expected != actual => {
@@ -79,13 +81,36 @@ pub struct Muxer {
     outgoing: Option<NextStream>,
     closing: Option<BoxFuture<'static, ()>>,
     close_timeout: Duration,
+    /// Streams that the peer may have open now, and at most.
+    allowed: [u32; 2],
+    /// Every stream of the peer that is open holds one.
+    inbound: Arc<()>,
     /// Keeps a dial-only port while a connection uses it.
     port: Arc<Port>,
 }
 
 impl Muxer {
-    fn new(connection: quinn::Connection, port: Arc<Port>, close_timeout: Duration) -> Self {
-        Muxer { shared: Shared::new(connection), incoming: None, outgoing: None, closing: None, close_timeout, port }
+    fn new(connection: quinn::Connection, port: Arc<Port>, limits: Limits) -> Self {
+        Muxer {
+            shared: Shared::new(connection),
+            incoming: None,
+            outgoing: None,
+            closing: None,
+            close_timeout: limits.close,
+            allowed: limits.streams,
+            inbound: Arc::default(),
+            port,
+        }
+    }
+
+    /// Lets the peer open more streams in time, once it has half of what it may.
+    fn allow_more(&mut self) {
+        let [now, most] = self.allowed;
+        let open = Arc::strong_count(&self.inbound) - 1;
+        if now < most && open >= now as usize / 2 {
+            self.allowed[0] = now.saturating_mul(4).min(most);
+            self.shared.connection.set_max_concurrent_bi_streams(self.allowed[0].into());
+        }
     }
 
     fn close(&self) -> BoxFuture<'static, ()> {
@@ -111,7 +136,10 @@ impl StreamMuxer for Muxer {
         });
         let result = ready!(incoming.poll_unpin(cx));
         this.incoming = None;
-        Poll::Ready(result.map(|halves| Stream::new(halves, this.shared.clone())).map_err(Error::Connection))
+        let halves = result.map_err(Error::Connection)?;
+        let stream = Stream::new(halves, this.shared.clone()).counted(this.inbound.clone());
+        this.allow_more();
+        Poll::Ready(Ok(stream))
     }
 
     fn poll_outbound(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<Stream, Error>> {

@@ -33,6 +33,8 @@ pub struct Stream {
     /// How reading failed, if it did.
     failed: Option<Failure>,
     shared: Arc<Shared>,
+    /// Held by streams that the peer opened, for as long as they are.
+    _counted: Option<Arc<()>>,
 }
 
 #[derive(Clone, Copy)]
@@ -52,7 +54,12 @@ impl From<Failure> for io::Error {
 
 impl Stream {
     pub(super) fn new((send, recv): (SendStream, RecvStream), shared: Arc<Shared>) -> Self {
-        Stream { send: Some(send), recv, failed: None, shared }
+        Stream { send: Some(send), recv, failed: None, shared, _counted: None }
+    }
+
+    pub(super) fn counted(mut self, counter: Arc<()>) -> Self {
+        self._counted = Some(counter);
+        self
     }
 }
 

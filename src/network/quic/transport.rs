@@ -62,7 +62,12 @@ impl Transport {
     }
 
     fn limits(&self) -> Limits {
-        Limits { handshake: self.config.handshake_timeout, close: self.config.close_timeout }
+        let Config { handshake_timeout, close_timeout, max_concurrent_streams, .. } = self.config;
+        Limits {
+            handshake: handshake_timeout,
+            close: close_timeout,
+            streams: [self.config.first_streams(), max_concurrent_streams],
+        }
     }
 
     /// The listener's port that dials to `remote` leave from: always the same one, if there are several.

@@ -30,6 +30,7 @@ use super::{
 use crate::{
     address,
     network::{
+        book::AddressBook,
         connections::{Connection, Connections},
         failure,
     },
@@ -68,6 +69,7 @@ impl Failure {
 
 pub struct Behaviour {
     connections: Arc<Connections>,
+    book: Arc<AddressBook>,
     registry: Arc<Registry>,
     limits: Limits,
     peers: HashMap<PeerId, Peer>,
@@ -99,9 +101,9 @@ pub fn limits(options: &Values) -> Limits {
 
 #[derive(Default)]
 struct Peer {
-    /// Addresses that the user gave, and those that worked.
-    addresses: Vec<Multiaddr>,
-    /// Those of them that came while others were being dialled.
+    /// Addresses that are being dialled, or will be when the head start of others is over.
+    tried: Vec<Multiaddr>,
+    /// Addresses that came meanwhile.
     fresh: Vec<Multiaddr>,
     /// Those of a less preferred transport, dialled if the others take long or fail.
     later: Vec<Multiaddr>,
@@ -116,10 +118,11 @@ struct Peer {
 }
 
 impl Behaviour {
-    pub fn new(connections: Arc<Connections>, registry: Arc<Registry>, limits: Limits) -> Self {
+    pub fn new(connections: Arc<Connections>, book: Arc<AddressBook>, registry: Arc<Registry>, limits: Limits) -> Self {
         let (freed_sender, freed) = mpsc::unbounded_channel();
         Behaviour {
             connections,
+            book,
             registry,
             limits,
             peers: HashMap::new(),
@@ -148,16 +151,11 @@ impl Behaviour {
         self.serve(peer);
     }
 
-    /// Remembers where `peer` can be reached. New addresses do not wait for old ones to fail.
-    pub fn add_addresses(&mut self, peer: PeerId, addresses: Vec<Multiaddr>) {
-        let state = self.peers.entry(peer).or_default();
-        for address in addresses {
-            if !state.addresses.contains(&address) {
-                state.addresses.push(address.clone());
-                if !state.dialling.is_empty() {
-                    state.fresh.push(address);
-                }
-            }
+    /// The book has new addresses of `peer`. They do not wait for old ones to fail.
+    pub fn new_addresses(&mut self, peer: PeerId, addresses: Vec<Multiaddr>) {
+        if let Some(state) = self.peers.get_mut(&peer).filter(|state| !state.dialling.is_empty()) {
+            let tried = &state.tried;
+            state.fresh.extend(addresses.into_iter().filter(|address| !tried.contains(address)));
         }
     }
 
@@ -223,7 +221,10 @@ impl Behaviour {
         };
         let fresh = std::mem::take(&mut state.fresh);
         let addresses = match (wanted, state.dialling.is_empty()) {
-            (true, true) => Some(state.addresses.clone()),
+            (true, true) => {
+                state.tried.clear();
+                Some(self.book.get(&peer))
+            }
             (true, false) if !fresh.is_empty() => Some(fresh),
             _ => None,
         };
@@ -246,6 +247,7 @@ impl Behaviour {
             }
             return;
         }
+        state.tried.extend(addresses.iter().cloned());
         let has = |transport: &&String| {
             addresses.iter().any(|address| address::transport_name(address) == transport.as_str())
         };
@@ -305,13 +307,13 @@ impl Behaviour {
         let Some(connection) = self.arriving.remove(&id) else { return };
         let (address, outbound) = (connection.address.clone(), connection.outbound);
         self.connections.add(connection);
+        if outbound {
+            self.book.add(peer, vec![address]);
+        }
         let state = self.peers.entry(peer).or_default();
         state.dialling.remove(&id);
         state.later.clear();
         state.reasons.clear();
-        if outbound && !state.addresses.contains(&address) {
-            state.addresses.push(address);
-        }
         for reply in state.connecting.drain(..) {
             let _ = reply.send(Ok(()));
         }
@@ -329,7 +331,7 @@ impl Behaviour {
         self.serve(peer);
         if let Some(state) = self.peers.get(&peer) {
             let idle = state.waiting.is_empty() && state.connecting.is_empty() && state.dialling.is_empty();
-            if idle && state.addresses.is_empty() && self.connections.count(&peer) == 0 {
+            if idle && self.connections.count(&peer) == 0 {
                 self.peers.remove(&peer);
             }
         }

@@ -24,13 +24,10 @@ pub struct Inbound {
     pub stream: TunnelStream,
 }
 
-/// Most streams that wait for their listener to take them.
-const BACKLOG: usize = 1024;
-
 #[derive(Clone)]
 struct Entry {
     admission: Arc<dyn Admission>,
-    sender: mpsc::Sender<Inbound>,
+    sender: mpsc::UnboundedSender<Inbound>,
 }
 
 /// The protocols of a node.
@@ -44,13 +41,14 @@ pub struct Registry {
 pub struct Registration {
     registry: Arc<Registry>,
     protocol: StreamProtocol,
-    pub streams: mpsc::Receiver<Inbound>,
+    /// Not bounded: whoever registered takes every stream at once, and then asks whether a limit forbids it.
+    pub streams: mpsc::UnboundedReceiver<Inbound>,
 }
 
 impl Registry {
     /// Offers `protocol`; `None` if it is offered already.
     pub fn register(self: &Arc<Self>, protocol: StreamProtocol, admission: Arc<dyn Admission>) -> Option<Registration> {
-        let (sender, streams) = mpsc::channel(BACKLOG);
+        let (sender, streams) = mpsc::unbounded_channel();
         let mut protocols = self.protocols.write();
         if protocols.contains_key(&protocol) {
             return None;
@@ -88,8 +86,8 @@ impl Registry {
                 tracing::debug!(%peer, %protocol, "stream refused: the protocol is not offered to this peer any more")
             }
             Some(entry) => {
-                if let Err(error) = entry.sender.try_send(Inbound { stream }) {
-                    tracing::warn!(%peer, %protocol, "stream refused: {error}");
+                if entry.sender.send(Inbound { stream }).is_err() {
+                    tracing::debug!(%peer, %protocol, "stream refused: its listener was closed");
                 }
             }
         }

@@ -152,6 +152,27 @@ async fn opening_beyond_the_peers_limit_waits_without_harm() {
 }
 
 #[tokio::test]
+async fn a_peer_may_open_more_streams_as_it_uses_them() {
+    within(async {
+        let mut pair = Pair::new().await;
+        let mut streams = vec![stream_pair(&mut pair.near, &mut pair.far).await];
+        let first = Config::new(&libp2p::identity::Keypair::generate_ed25519()).first_streams() as usize;
+        let mut opened = Vec::new();
+        while let Some(stream) = open(&mut pair.near).now_or_never() {
+            opened.push(stream.unwrap());
+        }
+        // One of them the pair has itself.
+        assert!((first - 2..first).contains(&opened.len()), "{} streams could be opened at first", opened.len());
+        for mut near in opened {
+            near.write_all(b"x").await.unwrap();
+            streams.push((near, accept_stream(&mut pair.far).await.unwrap()));
+        }
+        open(&mut pair.near).await.unwrap();
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn thousands_of_streams_are_open_at_once() {
     within(async {
         let mut pair = Pair::new().await;
