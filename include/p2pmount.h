@@ -351,7 +351,8 @@ p2p_status p2p_node_close(p2p_node node,
 
 /**
  * p2p_node_close in the background. Cancelling the operation ends the draining: the streams that are left are reset, the
- * node is closed all the same, and the event says P2P_ERROR_CANCELLED. Closing the node again waits for it.
+ * node is closed all the same, and the event says P2P_ERROR_CANCELLED. Closing the node again waits for it. A node that has
+ * failed gives its failure, since its queues have ended: p2p_node_close closes it, and has nothing to wait for.
  */
 p2p_status p2p_node_close_start(p2p_node node,
                                 int32_t drain_ms,

@@ -51,7 +51,7 @@ pub static FIELDS: &[Field] = &[
     text!("error", "Mount: sentence of the last error, empty if there was none."),
     int!("error_code", "Mount: status code of the last error, 0 if there was none."),
     int!("event", "Event: its kind as a bit, P2P_EVENT_..."),
-    int!("flags", "Event: P2P_ERROR_FLAG_ bits of what happened."),
+    int!("flags", "P2P_ERROR_FLAG_ bits of what happened, or of a mount's last error."),
     int!("forwards", "Node: its forwards."),
     int!("handles", "Process: open handles."),
     int!(
@@ -88,7 +88,10 @@ pub static FIELDS: &[Field] = &[
     int!("stream", "Event: number of the stream in the node."),
     int!("streams", "Streams open now."),
     int!("streams_total", "Mount: streams since it was made."),
-    int!("system_error", "Event: the system's errno, 0 if the failure was not the system's."),
+    int!(
+        "system_error",
+        "The system's errno of what happened, or of a mount's last error; 0 if the failure was not the system's."
+    ),
     text!("target", "Listener: the target address. Forward: \"/p2p/\" and the peer id. Stream: that of its mount."),
     int!("threads", "Process: worker threads of the runtime."),
     int!("time_ms", "Event: when, in milliseconds since 1970 (UTC)."),

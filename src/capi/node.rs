@@ -46,7 +46,8 @@ pub unsafe extern "C" fn p2p_node_close(node: p2p_node, drain_ms: i32, error: *m
 }
 
 /// p2p_node_close in the background. Cancelling the operation ends the draining: the streams that are left are reset, the
-/// node is closed all the same, and the event says P2P_ERROR_CANCELLED. Closing the node again waits for it.
+/// node is closed all the same, and the event says P2P_ERROR_CANCELLED. Closing the node again waits for it. A node that has
+/// failed gives its failure, since its queues have ended: p2p_node_close closes it, and has nothing to wait for.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn p2p_node_close_start(
     node: p2p_node,

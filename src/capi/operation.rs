@@ -33,8 +33,9 @@ where
     let (parent, node) = (node.0, node.1.clone());
     let runtime = settings::runtime()?;
     let cancel = CancellationToken::new();
-    // Closing the node waits for this before its queues end.
+    // Closing the node waits for this before its queues end, if it has not begun before.
     let alive = node.task();
+    node.check()?;
     let task = runtime.spawn(future(cancel.clone()));
     let operation = handles::add(Object::Operation(cancel.clone()), parent);
     runtime.spawn(async move {

@@ -238,6 +238,8 @@ impl Mount {
             .text("state", status.0.name())
             .text("error", error.map_or("", |error| &error.message))
             .int("error_code", error.map_or(0, |error| error.status as i32))
+            .int("system_error", error.map_or(0, |error| error.system_error))
+            .int("flags", error.map_or(0, Error::flags))
             .int("streams", self.streams())
             .int("streams_total", self.streams_total.load(Ordering::Relaxed))
             .int("bytes_in", self.bytes_in.load(Ordering::Relaxed) + live[0])

@@ -1,5 +1,8 @@
 //! How streams end.
 
+use libp2p::core::StreamMuxer as _;
+use multistream_select::{Version, dialer_select_proto};
+
 use super::*;
 use crate::network::yamux::frame::{ACK, FIN, GO_AWAY_NORMAL, Kind, RST, SYN};
 
@@ -276,6 +279,20 @@ async fn dropping_the_connection_wakes_every_waiting_stream() {
         b.task.abort();
         assert_eq!(reads.await.unwrap(), io::ErrorKind::ConnectionAborted);
         assert_eq!(writes.await.unwrap(), io::ErrorKind::ConnectionAborted);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_connection_whose_protocol_was_never_confirmed_can_be_closed() {
+    limited(async {
+        let (near, mut far) = pipe(64 * 1024);
+        let lazy = dialer_select_proto(near, ["/yamux/1.0.0"], Version::V1Lazy).await;
+        let mut muxer = client(lazy.expect("the lazy way expects the best").1, Config::default());
+        far.close().await.unwrap();
+        let error = poll_fn(|cx| Pin::new(&mut muxer).poll_close(cx)).await.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::UnexpectedEof);
+        poll_fn(|cx| Pin::new(&mut muxer).poll_close(cx)).await.unwrap();
     })
     .await;
 }
