@@ -1,0 +1,315 @@
+"""A node of the network."""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import os
+import warnings
+import weakref
+from ctypes import byref, c_size_t
+from types import TracebackType
+from typing import Any, Callable, List, Mapping, Optional, Type
+
+from . import _operation
+from ._arguments import Address, Duration, Peer, address_text, milliseconds, peer_text
+from ._error import BadHandleError, ClosedError, Error, ForkedError, LimitError, SystemCallError
+from ._library import call, encoded, made, text_of
+from ._options import OptionValue, option_set, option_text
+from ._prototypes import ADDRESS_SIZE, PEER_ID_SIZE
+from ._queue import Queue
+from .constants import CloseFlag, EventKind, ListKind
+from .events import Events
+from .mount import Forward, Listener
+from .rows import Listing, Setting, get_setting, listing
+
+#: What :meth:`Node.list` lists unless it is told.
+EVERYTHING = (
+    ListKind.LISTENERS | ListKind.FORWARDS | ListKind.STREAMS | ListKind.PEERS | ListKind.ADDRESSES | ListKind.NODE
+)
+
+Options = Optional[Mapping[str, OptionValue]]
+
+
+class Node:
+    """A node: opened when made, closed by ``with``, by :meth:`close`, or at the latest when the program ends.
+
+    Options are given by name: in a mapping, or as keywords in which underscores stand for dots and dashes. All methods
+    may be called from all threads.
+
+    >>> import p2pmount
+    >>> with p2pmount.Node({"open.timeout": "5s"}, transports=["tcp"]) as node:
+    ...     node.get("open.timeout").value, node.peer_id.startswith("12D3KooW")
+    ('5s', True)
+    """
+
+    def __init__(self, options: Options = None, **keywords: OptionValue) -> None:
+        self._handle = 0
+        self._closed = False
+        self._process = os.getpid()
+        self._dispatchers: _operation.Dispatchers = {}
+        with option_set(options, keywords) as given:
+            self._handle = made("p2p_node_open", given)
+        self._peer_id = text_of("p2p_node_peer_id", self._handle, PEER_ID_SIZE)
+        _open_nodes.add(self)
+
+    @property
+    def peer_id(self) -> str:
+        """The node's peer id, such as ``"12D3KooW..."``."""
+        return self._peer_id
+
+    @property
+    def address(self) -> str:
+        """The node's listening addresses in one text, as :meth:`forward` and :meth:`connect` of another node take it:
+        full multiaddrs, comma separated; the bare peer id if the node does not listen."""
+        return text_of("p2p_node_address", self._handle, ADDRESS_SIZE)
+
+    @property
+    def addresses(self) -> List[str]:
+        """The node's listening addresses: full multiaddrs, none if the node only dials."""
+        return [row.address for row in listing(self._handle, ListKind.ADDRESSES).addresses]
+
+    # Mounts
+
+    def listen(self, protocol: str, target: Address, options: Options = None, **keywords: OptionValue) -> Listener:
+        """Exposes a local service: streams that peers open for ``protocol`` are connected to ``target``, each by a
+        connection of its own. Contacts nobody.
+
+        >>> import p2pmount
+        >>> with p2pmount.Node() as node, node.listen("web", ("127.0.0.1", 8080), peers_allow=[]) as listener:
+        ...     listener.address, listener.state, listener.access
+        ('127.0.0.1:8080', 'listening', 'open to nobody')
+        """
+        name, text = encoded(protocol, "protocol"), address_text(target, "target")
+        with option_set(options, keywords) as given:
+            return Listener(self, made("p2p_listen", self._handle, name, text, given))
+
+    def forward(
+        self, protocol: str, listen: Address, peer: Peer, options: Options = None, **keywords: OptionValue
+    ) -> Forward:
+        """Ties a local address to a protocol of a peer: each client that connects to ``listen`` (port 0: a free one,
+        which ``address`` tells) gets a stream of its own to the peer.
+
+        Dials the peer when the first client comes. With ``verify=True`` it does so now, and fails if the peer cannot be
+        reached or does not offer the protocol.
+
+        >>> import p2pmount
+        >>> with p2pmount.Node() as server, p2pmount.Node() as client:
+        ...     forward = client.forward("web", 0, server.address)
+        ...     forward.address.startswith("127.0.0.1:"), forward.state, forward.peer == server.peer_id
+        (True, 'idle', True)
+        """
+        start, free = self._start_forward(protocol, listen, peer, options, keywords)
+        with free as given:
+            return Forward(self, _operation.run(self._handle, lambda: start(given)))
+
+    async def forward_async(
+        self, protocol: str, listen: Address, peer: Peer, options: Options = None, **keywords: OptionValue
+    ) -> Forward:
+        """:meth:`forward` for a task. When the task is cancelled, nothing of the forward is left."""
+        start, free = self._start_forward(protocol, listen, peer, options, keywords)
+        with free as given:
+            return Forward(self, await _operation.run_async(self._handle, self._dispatchers, lambda: start(given)))
+
+    def _start_forward(
+        self, protocol: str, listen: Address, peer: Peer, options: Options, keywords: Mapping[str, OptionValue]
+    ) -> Any:
+        name, text, to = encoded(protocol, "protocol"), address_text(listen, "listen"), peer_text(peer)
+        handle = self._handle
+        return lambda given: made("p2p_forward_start", handle, name, text, to, given), option_set(options, keywords)
+
+    def close_mounts(
+        self,
+        protocol: Optional[str] = None,
+        listen: Optional[Address] = None,
+        target: Optional[Address] = None,
+        *,
+        all: bool = False,
+        listeners: bool = False,
+        forwards: bool = False,
+        streams: bool = False,
+    ) -> int:
+        """Closes every mount that fits all filters given, and returns how many there were.
+
+        ``listen`` is a forward's listen address, or ``"/p2p/"`` and the own peer id for listeners; ``target`` is a
+        listener's target, or ``"/p2p/"`` and a peer id for forwards. ``all=True`` stands for no filter. ``listeners``
+        and ``forwards`` restrict it to one kind, ``streams`` also resets the live streams of what is closed.
+
+        >>> import p2pmount
+        >>> with p2pmount.Node() as node:
+        ...     mounts = node.listen("a", 8080), node.listen("b", 8080)
+        ...     node.close_mounts("a"), node.close_mounts(all=True), node.close_mounts(all=True)
+        (1, 1, 0)
+        """
+        flags = CloseFlag(0)
+        for flag, wanted in (
+            (CloseFlag.ALL, all),
+            (CloseFlag.LISTENERS, listeners),
+            (CloseFlag.FORWARDS, forwards),
+            (CloseFlag.STREAMS, streams),
+        ):
+            if wanted:
+                flags |= flag
+        closed = c_size_t()
+        call(
+            "p2p_close",
+            self._handle,
+            None if protocol is None else encoded(protocol, "protocol"),
+            None if listen is None else address_text(listen, "listen"),
+            None if target is None else address_text(target, "target"),
+            flags,
+            byref(closed),
+        )
+        return closed.value
+
+    def close_stream(self, id: int) -> None:
+        """Resets one stream at both ends; ``id`` is that of its row. :exc:`NotFoundError` if it has ended."""
+        call("p2p_stream_close", self._handle, id)
+
+    # Lists and events
+
+    def list(self, what: int = EVERYTHING) -> Listing:
+        """What the node has at this moment: any of :class:`ListKind`. Never waits for a peer."""
+        return listing(self._handle, what)
+
+    def events(self, kinds: int = EventKind.ALL, *, timeout: Duration = None, **keywords: OptionValue) -> Events:
+        """The node's events from now on, of the :class:`EventKind` asked for. ``timeout`` is the longest time that an
+        iteration waits for one event before it raises :exc:`TimedOutError`; keywords are options of the queue."""
+        milliseconds(timeout, "timeout")
+        with option_set(None, keywords) as given:
+            return Events(self, Queue(self._handle, kinds, given), timeout)
+
+    # Peers and options
+
+    def connect(self, peer: Peer, timeout: Duration = None) -> None:
+        """Connects to a peer and remembers its addresses for as long as the node lives. Returns when it is connected,
+        at once if it is already. ``timeout`` is in seconds; None waits for ever, 0 only looks.
+
+        >>> import p2pmount
+        >>> with p2pmount.Node() as server, p2pmount.Node() as client:
+        ...     client.connect(server.addresses, timeout=10)
+        ...     [row.peer == server.peer_id for row in client.list().peers]
+        [True]
+        """
+        text, timeout_ms = peer_text(peer), milliseconds(timeout, "timeout")
+        _operation.run(self._handle, lambda: made("p2p_connect_start", self._handle, text, timeout_ms))
+
+    async def connect_async(self, peer: Peer, timeout: Duration = None) -> None:
+        """:meth:`connect` for a task; cancelling the task gives up the dial."""
+        text, timeout_ms = peer_text(peer), milliseconds(timeout, "timeout")
+        await _operation.run_async(
+            self._handle, self._dispatchers, lambda: made("p2p_connect_start", self._handle, text, timeout_ms)
+        )
+
+    def set(self, name: str, value: OptionValue) -> None:
+        """Changes an option that can be changed in use, for the node and those of its mounts that have no value of
+        their own."""
+        text = option_text(value, name)
+        call("p2p_set", self._handle, encoded(name, "the name of an option"), encoded(text, f"option {name}"))
+
+    def get(self, name: str) -> Setting:
+        """The value of an option in force, and where it came from."""
+        return get_setting(self._handle, name)
+
+    # The end
+
+    def close(self, drain: Duration = 0) -> None:
+        """Closes the node with all its mounts and returns when the local ports are free; a second time does nothing.
+
+        Streams may take ``drain`` seconds to finish (None: as long as they take, 0: none); what is left is reset. Data
+        that was not delivered is never followed by a clean end of file.
+        """
+        if self._closed:
+            return
+        drain_ms = milliseconds(drain, "drain")
+        handle = self._handle
+        try:
+            if drain_ms == 0:
+                call("p2p_node_close", handle, 0)
+            else:
+                _operation.run(handle, lambda: made("p2p_node_close_start", handle, drain_ms))
+        except BadHandleError:
+            pass
+        except (ClosedError, LimitError, SystemCallError):
+            # Another thread is closing it, and this waits for that; or there is no descriptor left to be woken by.
+            _ignoring_bad_handle(lambda: call("p2p_node_close", handle, drain_ms))
+        self._closed = True
+
+    async def close_async(self, drain: Duration = 0) -> None:
+        """:meth:`close` for a task. Cancelling the task ends the draining: the node is closed all the same."""
+        if self._closed:
+            return
+        drain_ms = milliseconds(drain, "drain")
+        handle = self._handle
+        try:
+            await _operation.run_async(
+                handle, self._dispatchers, lambda: made("p2p_node_close_start", handle, drain_ms)
+            )
+        except BadHandleError:
+            pass
+        except (ClosedError, LimitError, SystemCallError):
+            # As above; the wait is another thread's.
+            await asyncio.get_running_loop().run_in_executor(
+                None, lambda: _ignoring_bad_handle(lambda: call("p2p_node_close", handle, drain_ms))
+            )
+        self._closed = True
+
+    @property
+    def closed(self) -> bool:
+        """Whether the node was closed by :meth:`close`."""
+        return self._closed
+
+    def __enter__(self) -> Node:
+        return self
+
+    def __exit__(
+        self, kind: Optional[Type[BaseException]], error: Optional[BaseException], trace: Optional[TracebackType]
+    ) -> None:
+        try:
+            self.close()
+        except ForkedError:
+            # The parent's, which goes on there.
+            pass
+
+    async def __aenter__(self) -> Node:
+        return self
+
+    async def __aexit__(
+        self, kind: Optional[Type[BaseException]], error: Optional[BaseException], trace: Optional[TracebackType]
+    ) -> None:
+        try:
+            await self.close_async()
+        except ForkedError:
+            pass
+
+    def __del__(self, _warn: Callable[..., None] = warnings.warn) -> None:
+        if self._handle and not self._closed and self._process == os.getpid():
+            _warn(f"{self!r} was never closed", ResourceWarning, source=self)
+            # A finalizer runs at any time on any thread, so this one does not wait.
+            _operation.start_close(self._handle)
+
+    def __repr__(self) -> str:
+        return f"<p2pmount.Node {getattr(self, '_peer_id', '')}{' closed' if self._closed else ''}>"
+
+
+def _ignoring_bad_handle(close: Callable[[], None]) -> None:
+    try:
+        close()
+    except BadHandleError:
+        pass
+
+
+_open_nodes: weakref.WeakSet[Node] = weakref.WeakSet()
+
+
+@atexit.register
+def _close_at_exit() -> None:
+    """Peers learn at once that a program ends, not when their pings fail. Not the nodes of a parent process."""
+    nodes = [node for node in list(_open_nodes) if not node._closed and node._process == os.getpid()]
+    for node in nodes:
+        _operation.start_close(node._handle)
+    for node in nodes:
+        try:
+            node.close()
+        except Error:
+            pass
