@@ -24,21 +24,23 @@ VALGRIND := valgrind --quiet --error-exitcode=99 --fair-sched=yes --child-silent
 STATIC_LIBS := -lgcc_s -lutil -lrt -lpthread -lm -ldl -lc
 
 C_FILES = $(wildcard examples/c/*.[ch] tests/c/*.[ch])
-PYTHON_FILES = $(wildcard examples/*.py)
+PYTHON_FILES = examples/demo.py tests/languages.py
 WARNINGS := -std=c99 -Wall -Wextra -Wpedantic -Wshadow
 
 # Nothing that is run from here leaves the machine.
 export P2PMOUNT_NETWORK := local
 
 .DEFAULT_GOAL := help
-.PHONY: help lib demo test check check-rust check-header check-symbols check-c check-python install uninstall header asan \
-        valgrind bench fmt tools clean
+BINDINGS := python go node cpp
+
+.PHONY: help lib demo installed test test-core test-languages $(BINDINGS:%=test-%) check check-rust check-header check-symbols check-c \
+        check-tools $(BINDINGS:%=check-%) install uninstall header asan valgrind bench fmt tools clean
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo
-	@echo "  make demo TRANSPORT=quic     the same over QUIC"
-	@echo "  make install PREFIX=/usr/local DESTDIR=     also LIBDIR=, INCLUDEDIR="
+	@echo "  make demo TRANSPORT=quic       the same over QUIC"
+	@echo "  make install PREFIX=/usr/local DESTDIR=       also LIBDIR=, INCLUDEDIR="
 
 lib: ## the release library, shared and static, in target/release
 	cargo rustc --release --locked --lib --crate-type cdylib,staticlib
@@ -46,16 +48,33 @@ lib: ## the release library, shared and static, in target/release
 
 demo: lib ## two nodes, one tunnel, one web server, checked byte for byte
 	@mkdir -p $(TARGET_DIR)/demo
-	@for name in expose forward; do \
-	    $(CC) $(WARNINGS) $(CFLAGS) -Iinclude examples/c/$$name.c examples/c/common.c examples/c/table.c \
-	        -o $(TARGET_DIR)/demo/$$name -L$(RELEASE) -lp2pmount -Wl,-rpath,$(RELEASE) || exit 1; \
-	done
-	python3 examples/demo.py $(TARGET_DIR)/demo/expose $(TARGET_DIR)/demo/forward $(TRANSPORT)
+	$(CC) $(WARNINGS) $(CFLAGS) -Iinclude examples/c/tunnel.c examples/c/common.c examples/c/table.c \
+	    -o $(TARGET_DIR)/demo/tunnel -L$(RELEASE) -lp2pmount -Wl,-rpath,$(RELEASE)
+	python3 examples/demo.py $(TARGET_DIR)/demo/tunnel $(TRANSPORT)
 
-test: ## every test: unit, end to end, C programs, installation
+test: test-core $(BINDINGS:%=test-%) test-languages ## every test
+	@echo "test: all right"
+
+test-core: ## the library: unit, end to end, C programs, installation
 	cargo test --locked --features fault-injection
 
-check: check-rust check-header check-symbols check-c check-python ## formatting, lints, header, exported symbols, manual
+test-python: ## the Python package, its examples and docs/python.md
+test-go: ## the Go module, its examples and docs/go.md
+test-node: ## the Node.js package, its examples and docs/node.md
+test-cpp: export P2PMOUNT_PREFIX := $(TARGET_DIR)/prefix
+test-cpp: installed ## the C++ header, its examples and docs/cpp.md
+$(BINDINGS:%=test-%): test-%: lib
+	scripts/$*.sh test
+
+# An installation below target/, for tests.
+installed: lib
+	@$(MAKE) --no-print-directory install DESTDIR= PREFIX=$(TARGET_DIR)/prefix LIBDIR=$(TARGET_DIR)/prefix/lib \
+	    INCLUDEDIR=$(TARGET_DIR)/prefix/include >/dev/null
+
+test-languages: lib ## a listener in each language, a forward in each other
+	scripts/languages.sh
+
+check: check-rust check-header check-symbols check-c check-tools $(BINDINGS:%=check-%) ## formatting, lints, header, symbols, manual
 	@echo "check: all right"
 
 check-rust:
@@ -81,18 +100,22 @@ check-c: tools
 	@scripts/tools.sh run clang-format --dry-run -Werror $(C_FILES)
 	@for file in $(filter examples/%.c,$(C_FILES)); do $(CC) $(WARNINGS) -Werror -fsyntax-only -Iinclude $$file || exit 1; done
 
-check-python: tools
+# The demonstration and the tests that are written in Python.
+check-tools: tools
 	@scripts/tools.sh run ruff check $(PYTHON_FILES)
 	@scripts/tools.sh run ruff format --check $(PYTHON_FILES)
 	@scripts/tools.sh run mypy --strict --cache-dir $(TOOLS)/mypy $(PYTHON_FILES)
 
-install: lib ## the library, header, pkg-config and CMake files, below DESTDIR and PREFIX
+$(BINDINGS:%=check-%): check-%: lib
+	scripts/$*.sh check
+
+install: lib ## the library, headers, pkg-config and CMake files, below DESTDIR and PREFIX
 	$(INSTALL) -d $(DESTDIR)$(LIBDIR)/pkgconfig $(DESTDIR)$(LIBDIR)/cmake/p2pmount $(DESTDIR)$(INCLUDEDIR)
 	$(INSTALL) -m 755 $(RELEASE)/libp2pmount.so $(DESTDIR)$(LIBDIR)/libp2pmount.so.$(VERSION)
 	ln -sf libp2pmount.so.$(VERSION) $(DESTDIR)$(LIBDIR)/libp2pmount.so.$(ABI)
 	ln -sf libp2pmount.so.$(ABI) $(DESTDIR)$(LIBDIR)/libp2pmount.so
 	$(INSTALL) -m 644 $(RELEASE)/libp2pmount.a $(DESTDIR)$(LIBDIR)/libp2pmount.a
-	$(INSTALL) -m 644 include/p2pmount.h $(DESTDIR)$(INCLUDEDIR)/p2pmount.h
+	$(INSTALL) -m 644 include/p2pmount.h bindings/cpp/include/p2pmount.hpp $(DESTDIR)$(INCLUDEDIR)
 	@set -e; fill() { \
 	    sed -e 's|@PREFIX@|$(PREFIX)|g' -e 's|@LIBDIR@|$(LIBDIR)|g' -e 's|@INCLUDEDIR@|$(INCLUDEDIR)|g' \
 	        -e 's|@VERSION@|$(VERSION)|g' -e 's|@ABI@|$(ABI)|g' -e 's|@STATIC_LIBS@|$(STATIC_LIBS)|g' \
@@ -104,7 +127,7 @@ install: lib ## the library, header, pkg-config and CMake files, below DESTDIR a
 uninstall: ## removes what install put there
 	rm -f $(DESTDIR)$(LIBDIR)/libp2pmount.so $(DESTDIR)$(LIBDIR)/libp2pmount.so.$(ABI) \
 	    $(DESTDIR)$(LIBDIR)/libp2pmount.so.$(VERSION) $(DESTDIR)$(LIBDIR)/libp2pmount.a \
-	    $(DESTDIR)$(INCLUDEDIR)/p2pmount.h $(DESTDIR)$(LIBDIR)/pkgconfig/p2pmount.pc
+	    $(DESTDIR)$(INCLUDEDIR)/p2pmount.h $(DESTDIR)$(INCLUDEDIR)/p2pmount.hpp $(DESTDIR)$(LIBDIR)/pkgconfig/p2pmount.pc
 	rm -rf $(DESTDIR)$(LIBDIR)/cmake/p2pmount
 
 header: ## writes include/p2pmount.h, abi/symbols.txt and the tables of docs/ anew
@@ -131,10 +154,11 @@ valgrind: ## the C tests under valgrind
 bench: ## the benchmarks
 	cargo bench --locked --bench tunnel
 
-fmt: tools ## formats Rust, C and Python
+fmt: tools ## formats everything
 	cargo fmt
 	@scripts/tools.sh run clang-format -i $(C_FILES)
 	@scripts/tools.sh run ruff format $(PYTHON_FILES)
+	@for binding in $(BINDINGS); do scripts/$$binding.sh fmt; done
 
 # clang-format, ruff and mypy in the versions of scripts/tools.txt, installed below target/ if they are missing.
 tools:

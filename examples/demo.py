@@ -1,12 +1,11 @@
 #!/usr/bin/env python3
 """Two nodes on this machine, one tunnel, one web server: what p2pmount does, in half a minute.
 
-    demo.py EXPOSE FORWARD TRANSPORT
+    demo.py TUNNEL TRANSPORT
 
-EXPOSE and FORWARD are the built examples (examples/c), TRANSPORT is tcp or quic. A web server serves a page and a
-100 MB file; EXPOSE mounts it on the network under a protocol name, FORWARD ties a local port to it by peer id, and both
-are fetched through that port. Exit status 0 only if every byte arrived, the lists were right and both programs ended
-well.
+TUNNEL is the built example (examples/c/tunnel.c), TRANSPORT is tcp or quic. A web server serves a page and a 100 MB
+file; one TUNNEL mounts it on the network under a protocol name, another ties a local port to it by peer id, and both are
+fetched through that port. Exit status 0 only if every byte arrived, the lists were right and both programs ended well.
 """
 
 from __future__ import annotations
@@ -193,18 +192,18 @@ def refused_now(address: str) -> bool:
     return False
 
 
-def run(expose_program: str, forward_program: str, transport: str, started: list[Example]) -> None:
+def run(tunnel: str, transport: str, started: list[Example]) -> None:
     content = os.urandom(FILE_SIZE)
     web = WebServer(content)
     print("web server       %s: a page and a file of %d MB" % (web.address, FILE_SIZE // 10**6))
 
-    expose = Example("expose", expose_program, "transports=" + transport, PROTOCOL, web.address)
+    expose = Example("expose", tunnel, "expose", "transports=" + transport, PROTOCOL, web.address)
     started.append(expose)
     peer = ",".join(expose.values("address"))
     peer_id = peer.rsplit("/", 1)[1]
     print("listening node   %s exposes %s as %s" % (peer_id, web.address, PROTOCOL))
 
-    forward = Example("forward", forward_program, "transports=" + transport, PROTOCOL, "127.0.0.1:0", peer)
+    forward = Example("forward", tunnel, "forward", "transports=" + transport, PROTOCOL, "127.0.0.1:0", peer)
     started.append(forward)
     address = forward.values("listen")[0]
     print("forwarding node  %s leads to %s over %s" % (address, peer_id, transport))
@@ -239,12 +238,12 @@ def run(expose_program: str, forward_program: str, transport: str, started: list
 
 
 def main() -> int:
-    if len(sys.argv) != 4 or sys.argv[3] not in ("tcp", "quic"):
-        print("usage: demo.py EXPOSE FORWARD tcp|quic", file=sys.stderr)
+    if len(sys.argv) != 3 or sys.argv[2] not in ("tcp", "quic"):
+        print("usage: demo.py TUNNEL tcp|quic", file=sys.stderr)
         return 2
     started: list[Example] = []
     try:
-        run(os.path.abspath(sys.argv[1]), os.path.abspath(sys.argv[2]), sys.argv[3], started)
+        run(os.path.abspath(sys.argv[1]), sys.argv[2], started)
     except (DemoError, OSError) as error:
         print("FAILED: %s" % error, file=sys.stderr)
         return 1

@@ -4,15 +4,19 @@
 
 #[path = "common/library.rs"]
 mod library;
+#[path = "common/running.rs"]
+mod running;
 
 use std::{
+    net::{TcpListener, TcpStream},
     path::{Path, PathBuf},
     process::Command,
-    sync::{Mutex, PoisonError},
+    sync::{Mutex, OnceLock, PoisonError},
     time::Duration,
 };
 
 use library::{root, run, setting, shared_library, words, workshop};
+use running::Running;
 
 /// Longest time for one program; its own deadline, which says what it was doing, comes before.
 const LIMIT: Duration = Duration::from_secs(150);
@@ -169,24 +173,28 @@ fn the_header_stands_alone_in_every_c_and_cpp() {
     start(&compile(&sources[1], "c++", &["-std=c++17", "-Wpedantic"], Link::Library));
 }
 
-/// The example programs, built as a user would, and the demonstration that drives them.
-fn demonstration(transport: &str) {
+/// An example program, built as a user would.
+fn example(name: &str) -> PathBuf {
     let directory = root().join("examples/c");
-    let shared = ["table.c", "common.c"].map(|name| directory.join(name));
-    let programs = ["expose", "forward"].map(|name| {
-        let program = workshop().join(format!("{name}-{transport}"));
-        let source = directory.join(format!("{name}.c"));
-        let mut command = Command::new("cc");
-        command
-            .args(["-std=c99", "-O2", "-Wall", "-Wextra", "-Wpedantic", "-Werror", "-I"])
-            .arg(root().join("include"));
-        command.arg("-o").arg(&program).arg(&source).args(&shared).args(words("P2PMOUNT_TEST_CFLAGS"));
-        command.arg(shared_library());
-        compiled(command.arg(format!("-Wl,-rpath,{}", workshop().display())), &source);
-        program
-    });
+    let program = workshop().join(format!("example-{name}"));
+    let [source, common, table] = [name, "common", "table"].map(|name| directory.join(format!("{name}.c")));
+    let mut command = Command::new("cc");
+    command.args(["-std=c99", "-O2", "-Wall", "-Wextra", "-Wpedantic", "-Werror", "-pthread", "-I"]);
+    command.arg(root().join("include")).arg("-o").arg(&program).args([&source, &common, &table]);
+    command.args(words("P2PMOUNT_TEST_CFLAGS")).arg(shared_library());
+    compiled(command.arg(format!("-Wl,-rpath,{}", workshop().display())), &source);
+    program
+}
+
+fn tunnel() -> &'static Path {
+    static TUNNEL: OnceLock<PathBuf> = OnceLock::new();
+    TUNNEL.get_or_init(|| example("tunnel"))
+}
+
+/// The demonstration that drives the example `tunnel`.
+fn demonstration(transport: &str) {
     let mut command = Command::new("python3");
-    command.arg(root().join("examples/demo.py")).args(&programs).arg(transport);
+    command.arg(root().join("examples/demo.py")).arg(tunnel()).arg(transport);
     let alone = MACHINE.lock().unwrap_or_else(PoisonError::into_inner);
     let ended = run(&format!("demo-{transport}"), &mut command, LIMIT);
     drop(alone);
@@ -202,4 +210,50 @@ fn the_demonstration_works_over_tcp() {
 #[test]
 fn the_demonstration_works_over_quic() {
     demonstration("quic");
+}
+
+/// A program of examples/c that serves until its input ends, and what it printed before it was ready.
+fn serving(program: &Path, arguments: &[&str]) -> (Running, Vec<String>) {
+    let mut command = Command::new(program);
+    let running = Running::start(command.args(arguments).env("P2PMOUNT_NETWORK", "local"));
+    let said = std::iter::repeat_with(|| running.line()).take_while(|line| line != "ready").collect();
+    (running, said)
+}
+
+fn values<'a>(said: &'a [String], key: &str) -> Vec<&'a str> {
+    said.iter().filter_map(|line| line.strip_prefix(key)?.strip_prefix(' ')).collect()
+}
+
+#[test]
+fn the_example_echo_answers_five_times() {
+    let program = example("echo");
+    let (server, said) = serving(&program, &["server", "transports=tcp"]);
+    let peer = values(&said, "address").join(",");
+    assert!(peer.ends_with(values(&said, "peer")[0]), "{said:?}");
+    let ended = run("example-echo-client", Command::new(&program).args(["client", &peer]), LIMIT);
+    ended.must_succeed("echo client");
+    let wanted: String =
+        (1..=5).map(|i| format!("sent: Hello, world! ({i})\nreceived: Hello, world! ({i})\n")).collect();
+    assert_eq!(ended.stdout, wanted);
+    server.end();
+    let ended = run("example-echo-late", Command::new(&program).args(["client", &peer]), LIMIT);
+    assert_eq!(ended.status.code(), Some(1));
+    assert!(ended.stderr.contains("(P2P_ERROR_UNREACHABLE)"), "{}", ended.stderr);
+}
+
+#[test]
+fn the_example_list_shows_streams_come_and_go() {
+    let target = TcpListener::bind("127.0.0.1:0").unwrap();
+    let home = target.local_addr().unwrap().to_string();
+    let (list, said) = serving(&example("list"), &["expose", "shown", &home]);
+    let peer = values(&said, "address").join(",");
+    let (forward, said) = serving(tunnel(), &["forward", "shown", "127.0.0.1:0", &peer]);
+    let shows = |kind: &str| while !list.line().starts_with(&format!("{kind} ")) {};
+    shows("listener");
+    let client = TcpStream::connect(values(&said, "listen")[0]).unwrap();
+    let _served = target.accept().unwrap();
+    shows("stream");
+    drop(client);
+    forward.end();
+    list.end();
 }

@@ -2,19 +2,20 @@
 
 #[path = "common/environment.rs"]
 mod environment;
+#[path = "common/running.rs"]
+mod running;
 
 use std::{
     env, fs,
-    io::{BufRead, BufReader, Read, Write},
+    io::{Read, Write},
     net::{TcpListener, TcpStream},
     path::{Path, PathBuf},
-    process::{Child, Command, Output, Stdio},
-    sync::{OnceLock, mpsc},
+    process::{Command, Output, Stdio},
+    sync::OnceLock,
     thread,
-    time::Duration,
 };
 
-const PATIENCE: Duration = Duration::from_secs(30);
+use running::{PATIENCE, Running};
 
 /// Opens and closes a node, so that linking it takes the whole library.
 const PROGRAM: &str = r#"
@@ -190,43 +191,6 @@ fn a_staged_installation_names_its_final_place() {
     assert!(!library.exists() && !stage.join("opt/tunnel/include/p2pmount.h").exists());
 }
 
-/// A program that prints one line and runs until its input ends.
-struct Running {
-    child: Child,
-    line: String,
-}
-
-impl Running {
-    fn start(program: &Path, arguments: &[&str]) -> Self {
-        let mut command = command(&program.to_string_lossy(), arguments);
-        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("the program");
-        let mut output = BufReader::new(child.stdout.take().expect("a pipe"));
-        let (said, heard) = mpsc::channel();
-        thread::spawn(move || {
-            let mut line = String::new();
-            let _ = output.read_line(&mut line);
-            let _ = said.send(line.trim().to_owned());
-        });
-        let line = heard.recv_timeout(PATIENCE).unwrap_or_default();
-        let running = Running { child, line };
-        assert!(!running.line.is_empty(), "{arguments:?}: no line");
-        running
-    }
-
-    fn end(mut self) {
-        drop(self.child.stdin.take());
-        let status = self.child.wait().expect("a status");
-        assert!(status.success(), "{status}");
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
 #[test]
 fn the_program_of_the_readme_and_the_header_works_as_printed() {
     let readme = fs::read_to_string(root().join("README.md")).expect("README.md");
@@ -251,9 +215,10 @@ fn the_program_of_the_readme_and_the_header_works_as_printed() {
             });
         }
     });
-    let exposing = Running::start(&program, &[&echo]);
-    let forwarding = Running::start(&program, &["127.0.0.1:0", &exposing.line]);
-    let mut client = TcpStream::connect(&forwarding.line).expect("the forward");
+    let program = program.to_string_lossy();
+    let exposing = Running::start(&mut command(&program, &[&echo]));
+    let forwarding = Running::start(&mut command(&program, &["127.0.0.1:0", &exposing.line()]));
+    let mut client = TcpStream::connect(forwarding.line()).expect("the forward");
     client.set_read_timeout(Some(PATIENCE)).expect("a limit");
     client.write_all(b"through the tunnel").expect("a write");
     client.shutdown(std::net::Shutdown::Write).expect("an end");

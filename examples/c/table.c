@@ -1,6 +1,7 @@
 /* Prints the rows of a snapshot: an example of reading rows whose fields are not known beforehand. */
 #include "table.h"
 
+#include <ctype.h>
 #include <string.h>
 
 enum { CELL = 44, COLUMNS = 64 };
@@ -31,6 +32,14 @@ static p2p_status row_fields(uint64_t rows, size_t row, const char *names[COLUMN
     return status == P2P_ERROR_NOT_FOUND ? P2P_OK : status;
 }
 
+/* The name of a field in capitals. */
+static const char *heading(const char *field, char buffer[CELL + 1]) {
+    size_t at;
+    for (at = 0; field[at] != '\0' && at < CELL; at++) buffer[at] = (char)toupper((unsigned char)field[at]);
+    buffer[at] = '\0';
+    return buffer;
+}
+
 /* One table: the rows from `first` up to `end`, which are of one kind. */
 static p2p_status print_kind(FILE *out, uint64_t rows, size_t first, size_t end, const char *const *columns) {
     const char *all[COLUMNS + 1];
@@ -50,7 +59,7 @@ static p2p_status print_kind(FILE *out, uint64_t rows, size_t first, size_t end,
         if (width[column] > 0 && strlen(columns[column]) > width[column]) width[column] = strlen(columns[column]);
     }
     for (column = 0; column < COLUMNS && columns[column] != NULL; column++)
-        if (width[column] > 0) fprintf(out, "%-*s  ", (int)width[column], columns[column]);
+        if (width[column] > 0) fprintf(out, "%-*s  ", (int)width[column], heading(columns[column], buffer));
     fputc('\n', out);
     for (row = first; row < end; row++) {
         for (column = 0; column < COLUMNS && columns[column] != NULL; column++)
@@ -61,13 +70,14 @@ static p2p_status print_kind(FILE *out, uint64_t rows, size_t first, size_t end,
     return P2P_OK;
 }
 
-p2p_status print_table(FILE *out, uint64_t rows, const char *const *columns) {
+p2p_status print_table(FILE *out, uint64_t rows, const char *const *columns, size_t *lines) {
     size_t count, first = 0, end;
     p2p_status status = p2p_row_count(rows, &count, NULL);
     while (status == P2P_OK && first < count) {
         const char *kind = cell(rows, first, "kind");
         for (end = first + 1; end < count && strcmp(cell(rows, end, "kind"), kind) == 0;) end++;
         status = print_kind(out, rows, first, end, columns);
+        *lines += 1 + end - first;
         first = end;
     }
     return status;
