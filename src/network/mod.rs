@@ -8,6 +8,7 @@ mod failure;
 mod quic;
 mod security;
 mod streams;
+mod tls;
 mod transport;
 mod yamux;
 

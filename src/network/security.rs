@@ -6,6 +6,7 @@ use futures::{
     AsyncRead, AsyncWrite, FutureExt,
     future::{BoxFuture, Either},
 };
+use futures_rustls::TlsStream;
 use libp2p::{
     PeerId,
     core::{
@@ -13,9 +14,10 @@ use libp2p::{
         upgrade::{InboundConnectionUpgrade, OutboundConnectionUpgrade},
     },
     identity::Keypair,
-    noise, tls,
+    noise,
 };
 
+use super::tls::Tls;
 use crate::error::{Error, Result, Status};
 
 /// libp2p's TLS handshake, libp2p specs `tls/tls.md`.
@@ -27,21 +29,21 @@ const NOISE: &str = "/noise";
 #[derive(Clone)]
 pub struct Security {
     order: Vec<&'static str>,
-    tls: tls::Config,
+    tls: Tls,
     noise: noise::Config,
 }
 
-type Secured<C> = Either<tls::TlsStream<C>, noise::Output<C>>;
+type Secured<C> = Either<TlsStream<C>, noise::Output<C>>;
 
 impl Security {
     /// `names` are `tls` and `noise`, as in the option `security`.
     pub fn new(keypair: &Keypair, names: &[String]) -> Result<Self> {
-        let failed = |name: &str, error: &dyn std::error::Error| {
+        let failed = |name: &str, error: &dyn std::fmt::Display| {
             Error::new(Status::BadKey, format!("{name} cannot use the node's key: {error}"))
         };
         Ok(Security {
             order: names.iter().map(|name| if name == "noise" { NOISE } else { TLS }).collect(),
-            tls: tls::Config::new(keypair).map_err(|error| failed("TLS", &error))?,
+            tls: Tls::new(keypair).map_err(|error| failed("TLS", &error))?,
             noise: noise::Config::new(keypair).map_err(|error| failed("Noise", &error))?,
         })
     }
@@ -67,7 +69,7 @@ where
     fn upgrade_inbound(self, socket: C, name: &'static str) -> Self::Future {
         async move {
             if name == TLS {
-                let (peer, stream) = self.tls.upgrade_inbound(socket, name).await.map_err(io::Error::other)?;
+                let (peer, stream) = self.tls.accept(socket).await?;
                 Ok((peer, Either::Left(stream)))
             } else {
                 let (peer, stream) = self.noise.upgrade_inbound(socket, name).await.map_err(io::Error::other)?;
@@ -89,7 +91,7 @@ where
     fn upgrade_outbound(self, socket: C, name: &'static str) -> Self::Future {
         async move {
             if name == TLS {
-                let (peer, stream) = self.tls.upgrade_outbound(socket, name).await.map_err(io::Error::other)?;
+                let (peer, stream) = self.tls.connect(socket).await?;
                 Ok((peer, Either::Left(stream)))
             } else {
                 let (peer, stream) = self.noise.upgrade_outbound(socket, name).await.map_err(io::Error::other)?;

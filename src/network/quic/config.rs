@@ -14,6 +14,7 @@ use quinn::{
 use quinn_proto::HashedConnectionIdGenerator;
 
 use super::error::Error;
+use crate::network::tls;
 
 /// Makes the TLS settings of one dial.
 pub type ClientTls = Arc<dyn Fn() -> Result<rustls::ClientConfig, String> + Send + Sync>;
@@ -70,8 +71,8 @@ impl Config {
             segmentation_offload: true,
             keypair: keypair.clone(),
             // Whose certificate it is the transport compares itself: TLS would only say that it is another one.
-            client_tls: Arc::new(move || libp2p::tls::make_client_config(&client_key, None).map_err(|e| e.to_string())),
-            server_tls: Arc::new(move || libp2p::tls::make_server_config(&server_key).map_err(|e| e.to_string())),
+            client_tls: Arc::new(move || tls::client(&client_key)),
+            server_tls: Arc::new(move || tls::server(&server_key)),
         }
     }
 
@@ -110,9 +111,7 @@ impl Config {
 
     /// The settings of one dial. Each has its own certificate, so no session can be resumed without its check.
     pub(super) fn client(&self, transport: Arc<quinn::TransportConfig>) -> Result<quinn::ClientConfig, Error> {
-        let mut tls = (self.client_tls)().map_err(Error::Tls)?;
-        // Otherwise an environment variable would make the host process write its session keys to a file.
-        tls.key_log = Arc::new(rustls::NoKeyLog);
+        let tls = (self.client_tls)().map_err(Error::Tls)?;
         let tls = QuicClientConfig::try_from(tls).map_err(|e| Error::Tls(e.to_string()))?;
         let mut config = quinn::ClientConfig::new(Arc::new(tls));
         config.transport_config(transport);
@@ -120,9 +119,7 @@ impl Config {
     }
 
     pub(super) fn server(&self, transport: Arc<quinn::TransportConfig>) -> Result<quinn::ServerConfig, Error> {
-        let mut tls = (self.server_tls)().map_err(Error::Tls)?;
-        tls.key_log = Arc::new(rustls::NoKeyLog);
-        tls.send_tls13_tickets = 0;
+        let tls = (self.server_tls)().map_err(Error::Tls)?;
         let tls = QuicServerConfig::try_from(tls).map_err(|e| Error::Tls(e.to_string()))?;
         let mut config = quinn::ServerConfig::with_crypto(Arc::new(tls));
         // A libp2p connection keeps the address it was made with.

@@ -1,0 +1,326 @@
+//! libp2p's TLS 1.3 handshake (libp2p specs, `tls/tls.md`), for TCP and QUIC.
+//!
+//! The certificates are those of libp2p-tls. The settings are not: its own put ChaCha20 before AES, which is the slower
+//! where the processor has instructions for AES, and write the keys of every session to the file that the environment
+//! variable SSLKEYLOGFILE of the host process names.
+
+use std::{
+    io,
+    net::{IpAddr, Ipv4Addr},
+    sync::Arc,
+};
+
+use futures::{AsyncRead, AsyncWrite};
+use futures_rustls::{TlsAcceptor, TlsConnector, TlsStream};
+use libp2p::{PeerId, identity::Keypair, tls::certificate};
+use rustls::{
+    ClientConfig, CommonState, DigitallySignedStruct, DistinguishedName, ServerConfig, SignatureScheme,
+    SupportedCipherSuite,
+    client::{
+        Resumption,
+        danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
+    },
+    crypto::{
+        CryptoProvider,
+        aws_lc_rs::{
+            self,
+            cipher_suite::{TLS13_AES_128_GCM_SHA256, TLS13_AES_256_GCM_SHA384, TLS13_CHACHA20_POLY1305_SHA256},
+        },
+    },
+    pki_types::{CertificateDer, ServerName, UnixTime},
+    server::danger::{ClientCertVerified, ClientCertVerifier},
+    sign::{CertifiedKey, SingleCertAndKey},
+    version::TLS13,
+};
+
+/// The application protocol of libp2p without early muxer negotiation.
+const ALPN: &[u8] = b"libp2p";
+
+/// A node's settings for TLS over TCP.
+#[derive(Clone)]
+pub struct Tls {
+    client: Arc<ClientConfig>,
+    server: Arc<ServerConfig>,
+}
+
+impl Tls {
+    pub fn new(keypair: &Keypair) -> Result<Self, String> {
+        Ok(Tls { client: Arc::new(client(keypair)?), server: Arc::new(server(keypair)?) })
+    }
+
+    /// The handshake of the side that dialled; says who is at the other end.
+    pub async fn connect<C>(&self, socket: C) -> io::Result<(PeerId, TlsStream<C>)>
+    where
+        C: AsyncRead + AsyncWrite + Unpin,
+    {
+        // Of an address rustls sends no server name, as the specification wants it.
+        let name = ServerName::from(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
+        let stream = TlsConnector::from(self.client.clone()).connect(name, socket).await?;
+        Ok((peer_id(stream.get_ref().1)?, stream.into()))
+    }
+
+    /// The handshake of the side that was dialled.
+    pub async fn accept<C>(&self, socket: C) -> io::Result<(PeerId, TlsStream<C>)>
+    where
+        C: AsyncRead + AsyncWrite + Unpin,
+    {
+        let stream = TlsAcceptor::from(self.server.clone()).accept(socket).await?;
+        Ok((peer_id(stream.get_ref().1)?, stream.into()))
+    }
+}
+
+/// The owner of the certificate that the handshake has verified.
+fn peer_id(session: &CommonState) -> io::Result<PeerId> {
+    let Some([certificate]) = session.peer_certificates() else {
+        return Err(io::Error::other("the peer has shown no certificate"));
+    };
+    Ok(certificate::parse(certificate).map_err(io::Error::other)?.peer_id())
+}
+
+/// Settings for dialling, with a certificate of their own.
+pub fn client(keypair: &Keypair) -> Result<ClientConfig, String> {
+    let provider = provider();
+    let certificate = own_certificate(keypair, &provider)?;
+    let mut config = ClientConfig::builder_with_provider(provider)
+        .with_protocol_versions(&[&TLS13])
+        .map_err(|error| error.to_string())?
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(Verifier))
+        .with_client_cert_resolver(Arc::new(certificate));
+    config.alpn_protocols = vec![ALPN.to_vec()];
+    // A session that is resumed shows no certificate.
+    config.resumption = Resumption::disabled();
+    Ok(config)
+}
+
+/// Settings for being dialled, with a certificate of their own.
+pub fn server(keypair: &Keypair) -> Result<ServerConfig, String> {
+    let provider = provider();
+    let certificate = own_certificate(keypair, &provider)?;
+    let mut config = ServerConfig::builder_with_provider(provider)
+        .with_protocol_versions(&[&TLS13])
+        .map_err(|error| error.to_string())?
+        .with_client_cert_verifier(Arc::new(Verifier))
+        .with_cert_resolver(Arc::new(certificate));
+    config.alpn_protocols = vec![ALPN.to_vec()];
+    // rust-libp2p asks for ChaCha20 first whatever its processor can do.
+    config.ignore_client_order = true;
+    config.send_tls13_tickets = 0;
+    Ok(config)
+}
+
+/// A certificate for the node's key. rustls itself would refuse one with an extension that it does not know.
+fn own_certificate(keypair: &Keypair, provider: &CryptoProvider) -> Result<SingleCertAndKey, String> {
+    let (certificate, key) = certificate::generate(keypair).map_err(|error| error.to_string())?;
+    let key = provider.key_provider.load_private_key(key).map_err(|error| error.to_string())?;
+    Ok(CertifiedKey::new(vec![certificate], key).into())
+}
+
+fn provider() -> Arc<CryptoProvider> {
+    Arc::new(CryptoProvider { cipher_suites: cipher_suites(has_aes()), ..aws_lc_rs::default_provider() })
+}
+
+/// The one that the processor is fastest at first.
+fn cipher_suites(aes: bool) -> Vec<SupportedCipherSuite> {
+    match aes {
+        true => vec![TLS13_AES_128_GCM_SHA256, TLS13_AES_256_GCM_SHA384, TLS13_CHACHA20_POLY1305_SHA256],
+        false => vec![TLS13_CHACHA20_POLY1305_SHA256, TLS13_AES_128_GCM_SHA256, TLS13_AES_256_GCM_SHA384],
+    }
+}
+
+/// Whether the processor has instructions for AES-GCM.
+fn has_aes() -> bool {
+    #[cfg(target_arch = "x86_64")]
+    return std::arch::is_x86_feature_detected!("aes") && std::arch::is_x86_feature_detected!("pclmulqdq");
+    #[cfg(target_arch = "aarch64")]
+    return std::arch::is_aarch64_feature_detected!("aes") && std::arch::is_aarch64_feature_detected!("pmull");
+    #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+    false
+}
+
+/// Accepts what libp2p demands: exactly one certificate, signed by itself, with an extension that binds it to the key of
+/// the peer id. Whether it is the peer that was asked for is for those to say who dialled it.
+#[derive(Debug)]
+struct Verifier;
+
+impl Verifier {
+    fn verify(certificate: &CertificateDer<'_>, others: &[CertificateDer<'_>]) -> Result<(), rustls::Error> {
+        if !others.is_empty() {
+            return Err(rustls::Error::General("the peer has shown more than one certificate".into()));
+        }
+        certificate::parse(certificate)?;
+        Ok(())
+    }
+
+    fn verify_signature(
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        certificate::parse(certificate)?.verify_signature(signed.scheme, message, signed.signature())?;
+        Ok(HandshakeSignatureValid::assertion())
+    }
+
+    /// The schemes that `verify_signature` knows, elliptic curves before RSA as the specification wants it.
+    fn schemes() -> Vec<SignatureScheme> {
+        vec![
+            SignatureScheme::ECDSA_NISTP256_SHA256,
+            SignatureScheme::ECDSA_NISTP384_SHA384,
+            SignatureScheme::ED25519,
+            SignatureScheme::RSA_PSS_SHA256,
+            SignatureScheme::RSA_PSS_SHA384,
+            SignatureScheme::RSA_PSS_SHA512,
+            SignatureScheme::RSA_PKCS1_SHA256,
+            SignatureScheme::RSA_PKCS1_SHA384,
+            SignatureScheme::RSA_PKCS1_SHA512,
+        ]
+    }
+
+    fn refuse_tls12() -> Result<HandshakeSignatureValid, rustls::Error> {
+        Err(rustls::Error::General("libp2p has no TLS before 1.3".into()))
+    }
+}
+
+impl ServerCertVerifier for Verifier {
+    fn verify_server_cert(
+        &self,
+        certificate: &CertificateDer<'_>,
+        others: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        Verifier::verify(certificate, others)?;
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        _: &[u8],
+        _: &CertificateDer<'_>,
+        _: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        Verifier::refuse_tls12()
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        Verifier::verify_signature(message, certificate, signed)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        Verifier::schemes()
+    }
+}
+
+impl ClientCertVerifier for Verifier {
+    fn root_hint_subjects(&self) -> &[DistinguishedName] {
+        &[]
+    }
+
+    fn verify_client_cert(
+        &self,
+        certificate: &CertificateDer<'_>,
+        others: &[CertificateDer<'_>],
+        _: UnixTime,
+    ) -> Result<ClientCertVerified, rustls::Error> {
+        Verifier::verify(certificate, others)?;
+        Ok(ClientCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        _: &[u8],
+        _: &CertificateDer<'_>,
+        _: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        Verifier::refuse_tls12()
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        Verifier::verify_signature(message, certificate, signed)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        Verifier::schemes()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::future::try_join;
+    use libp2p::core::upgrade::{InboundConnectionUpgrade, OutboundConnectionUpgrade};
+    use rustls::CipherSuite;
+    use tokio_util::compat::TokioAsyncReadCompatExt;
+
+    use super::*;
+
+    fn keys() -> (Keypair, Keypair) {
+        (Keypair::generate_ed25519(), Keypair::generate_ed25519())
+    }
+
+    fn pipe() -> (impl AsyncRead + AsyncWrite + Unpin + Send, impl AsyncRead + AsyncWrite + Unpin + Send) {
+        let (near, far) = tokio::io::duplex(64 * 1024);
+        (near.compat(), far.compat())
+    }
+
+    fn suite<C>(stream: &TlsStream<C>) -> CipherSuite {
+        stream.get_ref().1.negotiated_cipher_suite().unwrap().suite()
+    }
+
+    fn fastest() -> CipherSuite {
+        if has_aes() { CipherSuite::TLS13_AES_128_GCM_SHA256 } else { CipherSuite::TLS13_CHACHA20_POLY1305_SHA256 }
+    }
+
+    #[test]
+    fn aes_comes_first_where_the_processor_has_it_and_nothing_is_left_out() {
+        let names = |aes| cipher_suites(aes).iter().map(|suite| suite.suite()).collect::<Vec<_>>();
+        assert_eq!(names(true)[0], CipherSuite::TLS13_AES_128_GCM_SHA256);
+        assert_eq!(names(false)[0], CipherSuite::TLS13_CHACHA20_POLY1305_SHA256);
+        assert!([true, false].map(names).iter().all(|names| names.len() == 3));
+    }
+
+    #[test]
+    fn no_session_key_is_written_anywhere() {
+        let (key, _) = keys();
+        assert!(format!("{:?}", client(&key).unwrap().key_log).contains("NoKeyLog"));
+        assert!(format!("{:?}", server(&key).unwrap().key_log).contains("NoKeyLog"));
+    }
+
+    #[tokio::test]
+    async fn both_sides_learn_who_the_other_is_and_take_the_fastest_cipher() {
+        let (near_key, far_key) = keys();
+        let (near, far) = (Tls::new(&near_key).unwrap(), Tls::new(&far_key).unwrap());
+        let (dialled, accepted) = pipe();
+        let ((far_id, stream), (near_id, _)) = try_join(near.connect(dialled), far.accept(accepted)).await.unwrap();
+        assert_eq!([near_id, far_id], [near_key.public().to_peer_id(), far_key.public().to_peer_id()]);
+        assert_eq!(suite(&stream), fastest());
+    }
+
+    #[tokio::test]
+    async fn libp2p_tls_is_understood_in_both_roles() {
+        let (own_key, stock_key) = keys();
+        let own = Tls::new(&own_key).unwrap();
+        let stock = || libp2p::tls::Config::new(&stock_key).unwrap();
+
+        let (dialled, accepted) = pipe();
+        let accepting = async { stock().upgrade_inbound(accepted, "").await.map_err(io::Error::other) };
+        let ((stock_id, _), (own_id, _)) = try_join(own.connect(dialled), accepting).await.unwrap();
+        assert_eq!([own_id, stock_id], [own_key.public().to_peer_id(), stock_key.public().to_peer_id()]);
+
+        let (dialled, accepted) = pipe();
+        let dialling = async { stock().upgrade_outbound(dialled, "").await.map_err(io::Error::other) };
+        let ((own_id, _), (stock_id, stream)) = try_join(dialling, own.accept(accepted)).await.unwrap();
+        assert_eq!([own_id, stock_id], [own_key.public().to_peer_id(), stock_key.public().to_peer_id()]);
+        assert_eq!(suite(&stream), fastest());
+    }
+}
