@@ -10,6 +10,15 @@ build=$target/languages
 link=(-pthread -L"$release" -lp2pmount -Wl,-rpath,"$release")
 commands=()
 mkdir -p "$build"
+if [ ! -e "$release/libp2pmount.so.0" ]; then
+    echo "$release/libp2pmount.so.0 is not there: run make lib first" >&2
+    exit 1
+fi
+
+# The one that is tested, for those that look for it at run time.
+export P2PMOUNT_LIBRARY=$release/libp2pmount.so
+
+quoted() { printf '%q' "$1"; }
 
 # Whether the language $1 can be used here, which it can if $2 is installed.
 has() {
@@ -21,21 +30,21 @@ has() {
 
 if has c "${CC:-cc}"; then
     "${CC:-cc}" -O2 -Iinclude examples/c/{tunnel,common,table}.c -o "$build/c" "${link[@]}"
-    commands+=("c=$build/c")
+    commands+=("c=$(quoted "$build/c")")
 fi
 if has cpp "${CXX:-c++}"; then
     "${CXX:-c++}" -std=c++17 -O1 -Iinclude -Ibindings/cpp/include examples/cpp/tunnel.cc -o "$build/cpp" "${link[@]}"
-    commands+=("cpp=$build/cpp")
+    commands+=("cpp=$(quoted "$build/cpp")")
 fi
 if has python python3; then
-    commands+=("python=env PYTHONPATH=bindings/python/src P2PMOUNT_LIBRARY=$release/libp2pmount.so python3 examples/python/tunnel.py")
+    commands+=("python=env PYTHONPATH=bindings/python/src python3 examples/python/tunnel.py")
 fi
 if has go go; then
     (cd examples/go && CGO_LDFLAGS="-L$release -Wl,-rpath,$release ${CGO_LDFLAGS:-}" go build -o "$build/go" ./tunnel)
-    commands+=("go=$build/go")
+    commands+=("go=$(quoted "$build/go")")
 fi
 if has node node; then
     scripts/node.sh install
-    commands+=("node=env P2PMOUNT_LIBRARY=$release/libp2pmount.so node examples/node/tunnel.mjs")
+    commands+=("node=node examples/node/tunnel.mjs")
 fi
 python3 tests/languages.py "${commands[@]}"

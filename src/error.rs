@@ -116,6 +116,11 @@ impl Error {
         bit(FLAG_TEMPORARY, self.temporary) | bit(FLAG_TIMED_OUT, self.status == Status::TimedOut)
     }
 
+    /// Whoever asked for it took that back.
+    pub fn cancelled(what: impl fmt::Display) -> Self {
+        Error::new(Status::Cancelled, format!("{what} was cancelled"))
+    }
+
     /// The node or mount was closed while the call ran.
     pub fn closed(what: impl fmt::Display) -> Self {
         Error::new(Status::Closed, format!("{what} was closed"))

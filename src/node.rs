@@ -99,6 +99,9 @@ impl Node {
     /// The error of every call on a node that is closing, closed or has failed.
     pub fn check(&self) -> Result<()> {
         match self.ended.get() {
+            Some(error) if error.status == Status::Closed && !self.closed.is_cancelled() => {
+                Err(Error::new(Status::Closed, "the node is being closed"))
+            }
             Some(error) => Err(error.clone()),
             None => Ok(()),
         }
@@ -119,7 +122,12 @@ impl Node {
                 false => Err(Error::new(Status::TimedOut, format!("peer {peer} is not connected"))),
             };
         }
-        self.unless_ended(cancelled, network.connect(peer, timeout)).await
+        tokio::select! {
+            biased;
+            () = self.shared.closing.cancelled() => Err(self.end_error()),
+            () = cancelled.cancelled() => Err(Error::cancelled(format_args!("connecting to peer {peer}"))),
+            result = network.connect(peer, timeout) => result.map_err(|error| self.or_end_error(error)),
+        }
     }
 
     /// Reads what is typed for a peer, and refuses one to whom this node can never connect.
@@ -160,17 +168,12 @@ impl Node {
     /// The rest of [`Node::forward`].
     pub async fn start_forward(&self, prepared: PreparedForward, cancelled: &CancellationToken) -> Result<Arc<Mount>> {
         let made = self.mounts.forward(&self.shared, prepared, cancelled).await;
-        made.map_err(|error| if error.status == Status::Closed { self.end_error() } else { error })
+        made.map_err(|error| self.or_end_error(error))
     }
 
-    /// Runs `what` until the node closes or the caller cancels.
-    async fn unless_ended<T>(&self, cancelled: &CancellationToken, what: impl Future<Output = Result<T>>) -> Result<T> {
-        tokio::select! {
-            biased;
-            () = self.shared.closing.cancelled() => Err(self.end_error()),
-            () = cancelled.cancelled() => Err(Error::new(Status::Cancelled, "the operation was cancelled")),
-            result = what => result.map_err(|error| if error.status == Status::Closed { self.end_error() } else { error }),
-        }
+    /// Why the node ended, if that is why something failed.
+    fn or_end_error(&self, error: Error) -> Error {
+        if error.status == Status::Closed { self.end_error() } else { error }
     }
 
     /// Closes the mounts that fit; returns them once their ports are free.

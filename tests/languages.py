@@ -3,10 +3,10 @@
 
     languages.py [NAME=COMMAND ...]
 
-NAME is a language and COMMAND how its example `tunnel` is started there (split at spaces). For each pair of them, in both
-directions and each with itself, a client sends 1 MiB through the tunnel while it receives 1 MiB, ends its own direction,
-and gets everything that the service behind the listener still has to say after that. Exit status 0 only if every byte and
-every end was right.
+NAME is a language and COMMAND how its example `tunnel` is started there (split as a shell does). For each pair of
+them, in both directions and each with itself, a client sends 1 MiB through the tunnel while it receives 1 MiB, ends its
+own direction, and gets everything that the service behind the listener still has to say after that. Exit status 0 only
+if every byte and every end was right.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import hashlib
 import os
 import queue
 import random
+import shlex
 import socket
 import subprocess
 import sys
@@ -71,9 +72,12 @@ class Program:
     def __init__(self, language: str, command: list[str], *arguments: str) -> None:
         self.name = "%s %s" % (language, arguments[0])
         environment = dict(os.environ, P2PMOUNT_NETWORK="local")
-        self.process = subprocess.Popen(
-            [*command, *arguments], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
-        )
+        try:
+            self.process = subprocess.Popen(
+                [*command, *arguments], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
+            )
+        except OSError as error:
+            raise Failure("%s cannot be started: %s" % (self.name, error)) from None
         self.lines: queue.Queue[str] = queue.Queue()
         threading.Thread(target=self._read, daemon=True).start()
 
@@ -84,7 +88,7 @@ class Program:
 
     def values(self, key: str) -> list[str]:
         """The values of the lines `key value` up to the line `ready`."""
-        found = []
+        found: list[str] = []
         deadline = time.monotonic() + LINE
         while True:
             try:
@@ -110,9 +114,14 @@ class Program:
         if status != 0:
             raise Failure("%s ended with status %d" % (self.name, status))
 
-    def kill(self) -> None:
-        self.process.kill()
-        self.process.wait()
+    def __enter__(self) -> Program:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """What has not ended by itself is killed."""
+        if self.process.poll() is None:
+            self.process.kill()
+            self.process.wait()
 
 
 def transfer(address: str, service: Service) -> None:
@@ -139,34 +148,32 @@ def main() -> int:
     commands = {}
     for argument in sys.argv[1:]:
         language, _, command = argument.partition("=")
-        commands[language] = command.split()
+        commands[language] = shlex.split(command)
     if not commands or not all(commands.values()):
         print((__doc__ or "").split("\n\n")[1].strip(), file=sys.stderr)
         return 2
     service = Service()
     passed = failed = 0
     for far, far_command in commands.items():
-        listener = Program(far, far_command, "expose", "pair", service.address)
         try:
-            peer = ",".join(listener.values("address"))
-            for near, near_command in commands.items():
-                started = time.monotonic()
-                forward = Program(near, near_command, "forward", "pair", "127.0.0.1:0", peer)
-                try:
-                    transfer(forward.values("listen")[0], service)
-                    forward.end()
-                except (Failure, OSError) as error:
-                    failed += 1
-                    forward.kill()
-                    print("%-7s forwards to %-7s FAILED: %s" % (near, far, error))
-                else:
-                    passed += 1
-                    took = 1000 * (time.monotonic() - started)
-                    print("%-7s forwards to %-7s all right, %4.0f ms" % (near, far, took))
-            listener.end()
+            with Program(far, far_command, "expose", "pair", service.address) as listener:
+                peer = ",".join(listener.values("address"))
+                for near, near_command in commands.items():
+                    started = time.monotonic()
+                    try:
+                        with Program(near, near_command, "forward", "pair", "127.0.0.1:0", peer) as forward:
+                            transfer(forward.values("listen")[0], service)
+                            forward.end()
+                    except (Failure, OSError) as error:
+                        failed += 1
+                        print("%-7s forwards to %-7s FAILED: %s" % (near, far, error))
+                    else:
+                        passed += 1
+                        took = 1000 * (time.monotonic() - started)
+                        print("%-7s forwards to %-7s all right, %4.0f ms" % (near, far, took))
+                listener.end()
         except Failure as error:
             failed += 1
-            listener.kill()
             print("%-7s FAILED: %s" % (far, error))
     print("%d passed, %d failed" % (passed, failed))
     return 1 if failed else 0

@@ -90,7 +90,8 @@ pub unsafe extern "C" fn p2p_forward_start(
         let opened = handles::node(node)?;
         let request = ForwardRequest::new(protocol, listen_address, peer, options)?;
         let prepared = request.prepare(&opened)?;
-        operation.set(operation::start((node, &opened.clone()), |cancel| start(node, opened, prepared, cancel))?);
+        let what = prepared.to_string();
+        operation.set(operation::start((node, &opened.clone()), what, |cancel| start(node, opened, prepared, cancel))?);
         Ok(())
     })
 }

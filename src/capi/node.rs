@@ -130,10 +130,11 @@ pub unsafe extern "C" fn p2p_connect_start(
         let operation = handle_out(operation, "operation")?;
         let opened = handles::node(node)?;
         let peer = strings::text(peer, "peer")?.to_owned();
-        opened.check_peer(&peer)?;
+        let id = opened.check_peer(&peer)?.peer;
         let timeout = timeout(timeout_ms, "timeout_ms")?;
         let connecting = opened.clone();
-        operation.set(operation::start((node, &opened), |cancel| async move {
+        let what = format!("connecting to peer {id}");
+        operation.set(operation::start((node, &opened), what, |cancel| async move {
             connecting.connect(&peer, timeout, &cancel).await.map(|()| 0)
         })?);
         Ok(())

@@ -25,8 +25,12 @@ pub fn wait<T: Send + 'static>(future: impl Future<Output = Result<T>> + Send + 
 }
 
 /// Runs an operation of `node` in the background. `future` gets the token that cancels it and yields a mount's handle or 0;
-/// its end is an event on every queue that asked for operations.
-pub fn start<F>(node: (u64, &Arc<Node>), future: impl FnOnce(CancellationToken) -> F) -> Result<p2p_operation>
+/// its end is an event on every queue that asked for operations. `what` is its name in a sentence.
+pub fn start<F>(
+    node: (u64, &Arc<Node>),
+    what: String,
+    future: impl FnOnce(CancellationToken) -> F,
+) -> Result<p2p_operation>
 where
     F: Future<Output = Result<u64>> + Send + 'static,
 {
@@ -46,7 +50,7 @@ where
             if let Ok(mount) = result {
                 undo(mount).await;
             }
-            result = Err(Error::new(Status::Cancelled, "the operation was cancelled"));
+            result = Err(Error::cancelled(what));
         }
         report(&node, operation, &result);
         drop(alive);

@@ -1,6 +1,6 @@
 //! The forwarding side: each client of the listen address gets a stream of its own to the peer.
 
-use std::{io, sync::Arc, time::Duration};
+use std::{fmt, io, sync::Arc, time::Duration};
 
 use libp2p::PeerId;
 use parking_lot::Mutex;
@@ -72,6 +72,12 @@ pub fn prepare(shared: &Arc<Shared>, [protocol, listen, peer]: [&str; 3], option
     Ok(Prepared { mount, listener, verify, _task: task })
 }
 
+impl fmt::Display for Prepared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.mount.fmt(f)
+    }
+}
+
 impl Prepared {
     /// Registers the forward with `add`, which may refuse, and starts accepting; with `verify` opens one stream before, to see
     /// whether the peer can be reached and offers the protocol.
@@ -114,7 +120,7 @@ async fn verified(shared: &Arc<Shared>, mount: &Arc<Mount>, peer: PeerId, cancel
     tokio::select! {
         biased;
         () = shared.closing.cancelled() => Err(Error::closed("the node")),
-        () = cancelled.cancelled() => Err(Error::new(Status::Cancelled, "the operation was cancelled")),
+        () = cancelled.cancelled() => Err(Error::cancelled("verifying")),
         stream = shared.network.open_stream(peer, &mount.protocol, time) => {
             // Dropped at once, which resets it.
             stream?;

@@ -63,7 +63,7 @@ impl Mounts {
             let mut all = self.all.write();
             self.check_open()?;
             if cancelled.is_cancelled() {
-                return Err(Error::new(Status::Cancelled, "the operation was cancelled"));
+                return Err(Error::cancelled(mount));
             }
             all.push(mount.clone());
             Ok(())

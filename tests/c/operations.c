@@ -17,6 +17,13 @@ static p2p_mount must_end(p2p_queue queue, p2p_operation operation, p2p_status s
     CHECK_INT(timed_out, status == P2P_ERROR_TIMED_OUT);
     CHECK((text(event, 0, "message")[0] == '\0') == (status == P2P_OK), "sentence of %s: \"%s\"",
           p2p_status_name(status), text(event, 0, "message"));
+    if (status == P2P_ERROR_CANCELLED) {
+        const char *said = text(event, 0, "message");
+        CHECK((strncmp(said, "connecting to peer ", 19) == 0 || strncmp(said, "forward /x/", 11) == 0 ||
+               strncmp(said, "draining ", 9) == 0) &&
+                  strstr(said, "was cancelled") != NULL,
+              "\"%s\" does not name what was cancelled", said);
+    }
     p2p_mount mount = 0;
     if (status == P2P_OK && has_field(event, 0, "mount")) {
         const char *value = text(event, 0, "mount");

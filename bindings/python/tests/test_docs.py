@@ -82,6 +82,12 @@ assert len(address) == 2
     assert (result.returncode, result.stderr) == (0, "")
 
 
+def test_the_python_of_the_projects_readme_runs(checkout: Path) -> None:
+    result = python(blocks(checkout / "README.md"))
+    assert (result.returncode, result.stderr) == (0, "")
+    assert re.fullmatch(r"127\.0\.0\.1:\d+\n", result.stdout)
+
+
 def test_every_public_name_has_a_docstring() -> None:
     missing = []
     for name in p2pmount.__all__:
