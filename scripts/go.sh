@@ -3,8 +3,10 @@
 #
 #   go.sh test     the tests of the binding, the programs and pieces of docs/go.md, the module as its users get it, and
 #                  the examples, all with the race detector where it can be had
-#   go.sh check    formatting, go vet for every way of linking, the copies of header and licences
+#   go.sh check    formatting, go vet for every way of linking
 #   go.sh fmt      formats, and copies the header and the licences into the module
+#
+# P2PMOUNT_PREFIX  a prefix made by make install, for the way of linking by pkg-config; without it one is staged
 set -euo pipefail
 cd "$(dirname "$0")/.."
 export P2PMOUNT_NETWORK=local GOTOOLCHAIN=local GOWORK=off
@@ -56,13 +58,24 @@ check_format() {
     fi
 }
 
-check_copies() {
-    for file in "${copies[@]}"; do
-        if ! cmp -s "$file" "bindings/go/${file##*/}"; then
-            echo "bindings/go/${file##*/} is not the same as $file, scripts/go.sh fmt copies it" >&2
-            exit 1
-        fi
-    done
+# What go vet needs of an installed library: a pkg-config file and the header.
+vet_pkgconfig() {
+    local prefix=${P2PMOUNT_PREFIX:-}
+    command -v pkg-config >/dev/null || missing pkg-config
+    if [ -z "$prefix" ]; then
+        prefix=${release%/release}/go/prefix
+        mkdir -p "$prefix/include" "$prefix/lib/pkgconfig"
+        cp include/p2pmount.h "$prefix/include/"
+        sed -e "s|@PREFIX@|$prefix|g" -e "s|@LIBDIR@|$release|g" -e "s|@INCLUDEDIR@|$prefix/include|g" \
+            -e 's|@VERSION@|0|g' -e 's|@STATIC_LIBS@||g' p2pmount.pc.in >"$prefix/lib/pkgconfig/p2pmount.pc"
+    fi
+    (
+        cd bindings/go
+        export PKG_CONFIG_PATH=$prefix/lib/pkgconfig
+        # Without it go vet would look at less and say nothing of it.
+        pkg-config --print-errors --exists p2pmount
+        go vet -tags p2pmount_pkgconfig ./...
+    )
 }
 
 # Whether a program can be built with the race detector, which not every machine has.
@@ -90,10 +103,10 @@ check)
     need
     need_library
     check_format
-    check_copies
     # This also fails if go.mod or go.sum lacks something.
     each go vet -mod=readonly ./...
     (cd bindings/go && go vet -tags p2pmount_static ./...)
+    vet_pkgconfig
     echo "go: all right"
     ;;
 fmt)
@@ -102,7 +115,7 @@ fmt)
     for file in "${copies[@]}"; do cp "$file" "bindings/go/${file##*/}"; done
     ;;
 *)
-    sed -n '2,7s/^# \{0,1\}//p' "$0" >&2
+    sed -n '2,9s/^# \{0,1\}//p' "$0" >&2
     exit 2
     ;;
 esac

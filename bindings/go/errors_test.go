@@ -35,6 +35,14 @@ func TestTheErrorOfAnEventHasEverythingThatTheEventSays(t *testing.T) {
 	}
 }
 
+// A newer library has kinds that this package does not know.
+func TestAnEventOfAnUnknownKindSaysWhatItIs(t *testing.T) {
+	event := typed[Event](Row{[]field{{name: "kind", text: "comet"}, number("event", 1<<20), {name: "tail", text: "long"}}})
+	if tail, _ := event.Text("tail"); event.Name != "comet" || event.Kind != 1<<20 || event.Kind.String() != "1048576" || tail != "long" {
+		t.Errorf("%+v", event)
+	}
+}
+
 func TestErrorsAreOnlyWhatTheyAre(t *testing.T) {
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"os"
 	"runtime"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -49,7 +50,8 @@ var eventNames = []struct {
 	{EventOperation, "operation"}, {EventNode, "node"}, {EventOverflow, "overflow"},
 }
 
-// String names the kinds, as the field kind of an event does.
+// String names the kinds that this package knows; of others it gives the number. An event tells its kind itself, known or
+// not, in its field Name.
 func (k EventKind) String() string {
 	if k == EventAll {
 		return "all"
@@ -62,7 +64,7 @@ func (k EventKind) String() string {
 		}
 	}
 	if k != 0 || len(names) == 0 {
-		names = append(names, "unknown")
+		names = append(names, strconv.FormatUint(uint64(k), 10))
 	}
 	return strings.Join(names, "|")
 }
@@ -72,6 +74,8 @@ type Event struct {
 	Row
 	// Kind is the kind of event, a single bit.
 	Kind EventKind `p2p:"event"`
+	// Name is the kind in the library's words, such as "stream opened", also where this package does not know it.
+	Name string `p2p:"kind"`
 	// Sequence is its number in its subscription, from 1; a gap is what was lost.
 	Sequence uint64 `p2p:"sequence"`
 	// Time is when it happened.
@@ -158,7 +162,10 @@ func newQueue(node uint64, kinds EventKind, options uint64) (*queue, error) {
 		queueClose(handle)
 		return nil, &Error{Code: ErrSystem, Message: "the descriptor of a queue cannot be waited for: " + err.Error()}
 	}
-	return &queue{handle: handle, file: file, raw: raw, turn: make(chan struct{}, 1), closed: make(chan struct{})}, nil
+	q := &queue{handle: handle, file: file, raw: raw, turn: make(chan struct{}, 1), closed: make(chan struct{})}
+	// In case that it is forgotten. next refers to it until it returns.
+	runtime.SetFinalizer(q, (*queue).close)
+	return q, nil
 }
 
 // close returns false if it was closed already.
@@ -187,7 +194,7 @@ func (q *queue) next(ctx context.Context) (Row, error) {
 	}
 	defer func() { <-q.turn }()
 	row, err := nextEvent(q.handle)
-	if !errors.Is(err, ErrTimedOut) {
+	if err != errNoEvent {
 		return row, q.closedError(err)
 	}
 
@@ -199,7 +206,7 @@ func (q *queue) next(ctx context.Context) (Row, error) {
 	})
 	waiting := q.raw.Read(func(uintptr) bool {
 		row, err = nextEvent(q.handle)
-		return !errors.Is(err, ErrTimedOut)
+		return err != errNoEvent
 	})
 	if !stop() {
 		<-interrupted
@@ -207,19 +214,22 @@ func (q *queue) next(ctx context.Context) (Row, error) {
 	}
 	switch {
 	case waiting == nil:
-		return row, q.closedError(err)
-	case errors.Is(waiting, os.ErrClosed):
-		return Row{}, q.closedError(&Error{Code: ErrBadHandle})
 	case ctx.Err() != nil:
-		return Row{}, contextError(ctx, waitingForEvent)
+		err = contextError(ctx, waitingForEvent)
+	default:
+		err = &Error{Code: ErrSystem, Message: "waiting for an event failed: " + waiting.Error()}
 	}
-	return Row{}, &Error{Code: ErrSystem, Message: "waiting for an event failed: " + waiting.Error()}
+	return row, q.closedError(err)
 }
 
-// closedError says that the queue was closed, where the library only knows that its handle is not one any more.
+// closedError is the same error for every way in which close shows: the handle, the descriptor or the library's own word.
 func (q *queue) closedError(err error) error {
-	if errors.Is(err, ErrBadHandle) {
-		return &Error{Code: ErrClosed, Message: "the subscription was closed"}
+	if err != nil {
+		select {
+		case <-q.closed:
+			return &Error{Code: ErrClosed, Message: "the subscription was closed"}
+		default:
+		}
 	}
 	return err
 }
@@ -240,7 +250,6 @@ type Subscription struct {
 //
 // The option queue.capacity says how many may wait in it. To be closed with [Subscription.Close].
 func (n *Node) Events(kinds EventKind, opts ...Options) (*Subscription, error) {
-	defer keep(n)
 	var made *queue
 	err := withOptions(opts, func(options uint64) (err error) {
 		made, err = newQueue(n.handle, kinds, options)
@@ -249,16 +258,13 @@ func (n *Node) Events(kinds EventKind, opts ...Options) (*Subscription, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Subscription{queue: made, node: n}
-	runtime.SetFinalizer(s, func(s *Subscription) { s.queue.close() })
-	return s, nil
+	return &Subscription{queue: made, node: n}, nil
 }
 
 // Next takes the oldest event, waiting for it until the context ends. errors.Is(err, ErrClosed) says that none can come any
 // more: the node was closed and everything was taken, or the subscription was closed. Several goroutines may call it at
 // the same time; each event goes to one of them.
 func (s *Subscription) Next(ctx context.Context) (*Event, error) {
-	defer runtime.KeepAlive(s)
 	row, err := s.queue.next(ctx)
 	if err != nil {
 		return nil, err
@@ -334,9 +340,8 @@ func (s *Subscription) ended(err error) {
 // Close ends the subscription, forgets its events and wakes whoever waits for one. A second Close gives an error that is
 // [ErrClosed].
 func (s *Subscription) Close() error {
-	runtime.SetFinalizer(s, nil)
 	if !s.queue.close() {
-		return &Error{Code: ErrBadHandle, Message: "the subscription is closed already"}
+		return &Error{Code: ErrBadHandle, Message: "the subscription was closed"}
 	}
 	return nil
 }

@@ -14,7 +14,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"runtime"
 	"strings"
 	"sync"
 	"syscall"
@@ -267,7 +266,7 @@ func list(handle uint64, what uint32) ([]Row, error) {
 		return nil, err
 	}
 	defer C.p2p_snapshot_free(snapshot)
-	return readRows(C.uint64_t(snapshot))
+	return readRows(C.uint64_t(snapshot), &e)
 }
 
 func set(handle uint64, name, value string) error {
@@ -294,7 +293,7 @@ func get(handle uint64, name string) ([]Row, error) {
 		return nil, err
 	}
 	defer C.p2p_snapshot_free(snapshot)
-	return readRows(C.uint64_t(snapshot))
+	return readRows(C.uint64_t(snapshot), &e)
 }
 
 func subscribe(node uint64, kinds uint32, options uint64) (uint64, error) {
@@ -304,15 +303,21 @@ func subscribe(node uint64, kinds uint32, options uint64) (uint64, error) {
 	return uint64(queue), err
 }
 
-// nextEvent takes an event that is there; ErrTimedOut if none is.
+var errNoEvent = &Error{Code: ErrTimedOut, Message: "no event is there"}
+
+// nextEvent takes an event that is there; errNoEvent if none is.
 func nextEvent(queue uint64) (Row, error) {
 	var event C.p2p_event
 	var e C.p2p_error
-	if err := result(C.p2p_next_event(C.p2p_queue(queue), 0, &event, &e), &e); err != nil {
+	status := C.p2p_next_event(C.p2p_queue(queue), 0, &event, &e)
+	if status == C.P2P_ERROR_TIMED_OUT {
+		return Row{}, errNoEvent
+	}
+	if err := result(status, &e); err != nil {
 		return Row{}, err
 	}
 	defer C.p2p_event_free(event)
-	rows, err := readRows(C.uint64_t(event))
+	rows, err := readRows(C.uint64_t(event), &e)
 	if err != nil {
 		return Row{}, err
 	}
@@ -329,28 +334,31 @@ func queueFD(queue uint64) (int, error) {
 func queueClose(queue uint64) { C.p2p_queue_close(C.p2p_queue(queue)) }
 
 // readRows copies all rows with all their fields, known to this package or not.
-func readRows(rows C.uint64_t) ([]Row, error) {
-	var count C.size_t
-	var e C.p2p_error
-	if err := result(C.p2p_row_count(rows, &count, &e), &e); err != nil {
+func readRows(rows C.uint64_t, e *C.p2p_error) ([]Row, error) {
+	// What C writes to is allocated: once and not for each field.
+	var (
+		count      C.size_t
+		name, text *C.char
+		number     C.int64_t
+	)
+	if err := result(C.p2p_row_count(rows, &count, e), e); err != nil {
 		return nil, err
 	}
 	read := make([]Row, count)
 	for row := range read {
+		read[row].fields = make([]field, 0, 20) // enough as a rule
 		for index := 0; ; index++ {
-			var name, text *C.char
-			status := C.p2p_row_field(rows, C.size_t(row), C.size_t(index), &name, &e)
+			status := C.p2p_row_field(rows, C.size_t(row), C.size_t(index), &name, e)
 			if status == C.P2P_ERROR_NOT_FOUND {
 				break
 			}
-			if err := result(status, &e); err != nil {
+			if err := result(status, e); err != nil {
 				return nil, err
 			}
-			if err := result(C.p2p_row_text(rows, C.size_t(row), name, &text, &e), &e); err != nil {
+			if err := result(C.p2p_row_text(rows, C.size_t(row), name, &text, e), e); err != nil {
 				return nil, err
 			}
 			field := field{name: C.GoString(name), text: C.GoString(text)}
-			var number C.int64_t
 			if C.p2p_row_int(rows, C.size_t(row), name, &number, nil) == C.P2P_OK {
 				field.number, field.isNumber = int64(number), true
 			}
@@ -359,6 +367,3 @@ func readRows(rows C.uint64_t) ([]Row, error) {
 	}
 	return read, nil
 }
-
-// keep tells the garbage collector that a node was in use until here.
-func keep(n *Node) { runtime.KeepAlive(n) }

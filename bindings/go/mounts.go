@@ -1,6 +1,9 @@
 package p2pmount
 
-import "context"
+import (
+	"context"
+	"runtime"
+)
 
 // The P2P_CLOSE_ bits of the library.
 const (
@@ -12,7 +15,7 @@ const (
 
 // mount is what listeners and forwards have in common.
 type mount struct {
-	// A mount keeps its node from being collected.
+	// A mount keeps its node from being collected, and an open one from being closed: its methods need not.
 	node    *Node
 	handle  uint64
 	address string
@@ -26,32 +29,29 @@ func (m *mount) Node() *Node { return m.node }
 
 // List lists the mount itself and its streams: [ListListeners], [ListForwards], [ListStreams].
 func (m *mount) List(what ListKind) (*Lists, error) {
-	defer keep(m.node)
 	return lists(m.handle, what)
 }
 
 // Set changes an option of the mount that may be changed in use.
 func (m *mount) Set(name string, value any) error {
-	defer keep(m.node)
 	return setText(m.handle, name, value)
 }
 
 // Get tells the value of an option in force.
 func (m *mount) Get(name string) (Setting, error) {
-	defer keep(m.node)
 	return getSetting(m.handle, name)
 }
 
 // Close closes the mount and returns when its port is free. Its live streams run on. Closing a mount that was closed, by
 // itself or with its node, gives an error that is [ErrClosed].
 func (m *mount) Close() error {
-	defer keep(m.node)
+	defer runtime.KeepAlive(m)
 	return mountClose(m.handle, 0)
 }
 
 // CloseWithStreams closes the mount like Close and resets its live streams.
 func (m *mount) CloseWithStreams() error {
-	defer keep(m.node)
+	defer runtime.KeepAlive(m)
 	return mountClose(m.handle, closeStreams)
 }
 
@@ -65,7 +65,6 @@ type Listener struct{ mount }
 // "/ip4/127.0.0.1/tcp/8080" or "unix:/path". Errors: [ErrAlreadyRegistered], [ErrBadProtocol], [ErrBadAddress],
 // [ErrBadOption].
 func (n *Node) Listen(protocol, target string, opts ...Options) (*Listener, error) {
-	defer keep(n)
 	made := &Listener{mount{node: n}}
 	err := withOptions(opts, func(options uint64) (err error) {
 		made.handle, err = listen(n.handle, protocol, target, options)
@@ -106,10 +105,9 @@ type Forward struct{ mount }
 // listen is as target of [Node.Listen]; port 0 takes a free one, which [Forward.Address] tells. peer is as for
 // [Node.Connect]. Errors: [ErrAddressInUse], [ErrBadPeer], [ErrUnreachable], [ErrProtocolRefused], [ErrTimedOut].
 func (n *Node) Forward(ctx context.Context, protocol, listen, peer string, opts ...Options) (*Forward, error) {
-	defer keep(n)
 	made := &Forward{mount{node: n}}
 	err := withOptions(opts, func(options uint64) error {
-		row, err := n.operations.run(ctx, n.handle, "the forward was cancelled", func() (uint64, error) {
+		row, err := n.operations.run(ctx, n.handle, func() (uint64, error) {
 			return forwardStart(n.handle, protocol, listen, peer, options)
 		})
 		handle, _ := row.Int("mount")
@@ -165,7 +163,7 @@ type CloseFilter struct {
 
 // CloseMounts closes every mount that fits and returns how many it were, when their ports are free. None is no error.
 func (n *Node) CloseMounts(filter CloseFilter) (int, error) {
-	defer keep(n)
+	defer runtime.KeepAlive(n)
 	var flags uint32
 	for _, flag := range []struct {
 		given bool

@@ -6,7 +6,8 @@ import (
 	"sync"
 )
 
-// Node is a participant in the network. It is to be closed.
+// Node is a participant in the network. It is to be closed. One that was forgotten is closed by its finalizer: the calls that
+// need it, and return nothing that refers to it, keep it until they are done.
 type Node struct {
 	handle     uint64
 	peerID     string
@@ -71,7 +72,7 @@ func (n *Node) PeerID() string { return n.peerID }
 // Address gives the node's listening addresses: full multiaddrs, comma separated, as Forward and Connect of another node
 // take them. Without a listening address it is the bare peer id.
 func (n *Node) Address() (string, error) {
-	defer keep(n)
+	defer runtime.KeepAlive(n)
 	return nodeAddress(n.handle)
 }
 
@@ -79,8 +80,8 @@ func (n *Node) Address() (string, error) {
 // waits until the context ends or the library gives up: [ErrUnreachable]'s message says which addresses were tried and what
 // came of it. peer is one or several full multiaddrs, comma separated, or a peer id whose addresses are known.
 func (n *Node) Connect(ctx context.Context, peer string) error {
-	defer keep(n)
-	_, err := n.operations.run(ctx, n.handle, "connecting to the peer was cancelled", func() (uint64, error) {
+	defer runtime.KeepAlive(n)
+	_, err := n.operations.run(ctx, n.handle, func() (uint64, error) {
 		return connectStart(n.handle, peer, -1)
 	})
 	return err
@@ -90,26 +91,26 @@ func (n *Node) Connect(ctx context.Context, peer string) error {
 //
 //	now, err := node.List(p2pmount.ListForwards | p2pmount.ListStreams)
 func (n *Node) List(what ListKind) (*Lists, error) {
-	defer keep(n)
+	defer runtime.KeepAlive(n)
 	return lists(n.handle, what)
 }
 
 // Set changes an option that may be changed in use, for the node and for its mounts that have no value of their own.
 func (n *Node) Set(name string, value any) error {
-	defer keep(n)
+	defer runtime.KeepAlive(n)
 	return setText(n.handle, name, value)
 }
 
 // Get tells the value of an option in force.
 func (n *Node) Get(name string) (Setting, error) {
-	defer keep(n)
+	defer runtime.KeepAlive(n)
 	return getSetting(n.handle, name)
 }
 
 // CloseStream resets one stream at both ends. id is that of its row, or the field Stream of its events. [ErrNotFound] if it
 // has ended.
 func (n *Node) CloseStream(id uint64) error {
-	defer keep(n)
+	defer runtime.KeepAlive(n)
 	return streamClose(n.handle, id)
 }
 
@@ -141,7 +142,11 @@ func (n *Node) Shutdown(ctx context.Context) error {
 	}
 	if first {
 		defer n.finish(done)
-		_, err := n.operations.run(ctx, n.handle, cutShort, func() (uint64, error) {
+		if ctx.Err() != nil {
+			_ = nodeClose(n.handle, 0)
+			return contextError(ctx, drainingCancelled)
+		}
+		_, err := n.operations.run(ctx, n.handle, func() (uint64, error) {
 			operation, err := nodeCloseStart(n.handle, -1)
 			n.draining(operation)
 			return operation, err
@@ -158,11 +163,12 @@ func (n *Node) Shutdown(ctx context.Context) error {
 	case <-ctx.Done():
 		n.endDrain()
 		<-done
-		return contextError(ctx, cutShort)
+		return contextError(ctx, drainingCancelled)
 	}
 }
 
-const cutShort = "the node was closed before all its streams had finished"
+// The library's words, for where there is no operation of the caller's own that would say them.
+const drainingCancelled = "draining was cancelled; the node is closed"
 
 // begin says whether the caller is the first who closes the node, and gives the channel that is closed when it is done.
 func (n *Node) begin() (done chan struct{}, first bool, err error) {

@@ -408,6 +408,9 @@ func TestTheEndOfAContextCancelsAndLeavesNothing(t *testing.T) {
 			if failed, ok := err.(net.Error); !ok || !failed.Timeout() || !strings.Contains(err.Error(), "deadline exceeded") {
 				t.Errorf("%v is no timeout", err)
 			}
+			if !strings.Contains(err.Error(), "was cancelled") {
+				t.Errorf("%v does not say what came of it", err)
+			}
 
 			ctx, stop := context.WithCancelCause(context.Background())
 			time.AfterFunc(50*time.Millisecond, func() { stop(reason) })
@@ -431,6 +434,52 @@ func TestTheEndOfAContextCancelsAndLeavesNothing(t *testing.T) {
 		_, err := p2pmount.Open(ctx)
 		wants(t, err, context.Canceled)
 	})
+}
+
+// What was cancelled is named by the library: its sentence is passed on, with what the context says behind it.
+func TestACancelledCallHasTheSentenceOfItsOperation(t *testing.T) {
+	ctx := begin(t)
+	peer, _ := silent(t)
+	server := open(t)
+	_, err := server.Listen("echo", service(t, echo))
+	must(t, err)
+	for name, call := range map[string]func(context.Context, *p2pmount.Node) error{
+		"connect": func(ctx context.Context, node *p2pmount.Node) error {
+			soon, cancel := context.WithTimeout(ctx, 50*time.Millisecond)
+			defer cancel()
+			return node.Connect(soon, peer)
+		},
+		"forward": func(ctx context.Context, node *p2pmount.Node) error {
+			soon, cancel := context.WithTimeout(ctx, 50*time.Millisecond)
+			defer cancel()
+			_, err := node.Forward(soon, "a", "127.0.0.1:0", peer, p2pmount.Option("verify", true))
+			return err
+		},
+		"shutdown": func(ctx context.Context, node *p2pmount.Node) error {
+			forward, err := node.Forward(ctx, "echo", "127.0.0.1:0", address(t, server))
+			must(t, err)
+			talk(t, dial(t, forward.Address()), "the stream stays open\n")
+			soon, cancel := context.WithTimeout(ctx, 50*time.Millisecond)
+			defer cancel()
+			return node.Shutdown(soon)
+		},
+	} {
+		node := open(t, p2pmount.Option("transports", "tcp"))
+		events := subscribe(t, node, p2pmount.EventOperation)
+		err := call(ctx, node)
+		var failed *p2pmount.Error
+		if !errors.As(err, &failed) || !errors.Is(err, context.DeadlineExceeded) {
+			t.Fatalf("%s: %v", name, err)
+		}
+		event := next(t, events)
+		for event.Code == p2pmount.OK {
+			event = next(t, events)
+		}
+		if failed.Message != event.Message || !strings.Contains(event.Message, "was cancelled") ||
+			failed.Error() != event.Message+": "+context.DeadlineExceeded.Error() {
+			t.Errorf("%s: %q, the operation ended with %q", name, failed, event.Message)
+		}
+	}
 }
 
 func TestAnOptionEndsACallByItselfWithoutAContext(t *testing.T) {
@@ -698,6 +747,94 @@ func TestAForgottenNodeIsClosedByTheCollector(t *testing.T) {
 	for process(t).Nodes != nodes || process(t).Handles != handles {
 		runtime.GC()
 		time.Sleep(5 * time.Millisecond)
+	}
+}
+
+// The finalizer must not take a node away from a call that is its last user.
+func TestANodeIsNotClosedDuringItsLastCall(t *testing.T) {
+	ctx := begin(t)
+	nodes := process(t).Nodes
+	peer, reached := silent(t)
+	collect, collected := context.WithCancel(ctx)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for collect.Err() == nil {
+			runtime.GC()
+		}
+	}()
+	for name, call := range map[string]func(*p2pmount.Node) error{
+		"address": func(node *p2pmount.Node) error { _, err := node.Address(); return err },
+		"list":    func(node *p2pmount.Node) error { _, err := node.List(p2pmount.ListNode); return err },
+		"set":     func(node *p2pmount.Node) error { return node.Set("open.timeout", "1s") },
+		"get":     func(node *p2pmount.Node) error { _, err := node.Get("open.timeout"); return err },
+		"listen":  func(node *p2pmount.Node) error { l, err := node.Listen("a", "127.0.0.1:1"); return closed(l, err) },
+		"events":  func(node *p2pmount.Node) error { _, err := node.Events(p2pmount.EventAll); return err },
+		"connect": func(node *p2pmount.Node) error {
+			soon, cancel := context.WithCancel(ctx)
+			defer cancel()
+			go func() {
+				<-reached
+				time.Sleep(50 * time.Millisecond)
+				cancel()
+			}()
+			if err := node.Connect(soon, peer); !errors.Is(err, context.Canceled) {
+				return fmt.Errorf("not the end of the context: %w", err)
+			}
+			return nil
+		},
+	} {
+		for range 5 {
+			node, err := p2pmount.Open(ctx, p2pmount.Option("transports", "tcp"))
+			must(t, err)
+			if err := call(node); err != nil {
+				t.Errorf("%s: %v", name, err)
+			}
+		}
+	}
+	for process(t).Nodes != nodes {
+		time.Sleep(5 * time.Millisecond)
+	}
+	collected()
+	<-done
+}
+
+func closed(listener *p2pmount.Listener, err error) error {
+	if err == nil {
+		err = listener.Close()
+	}
+	return err
+}
+
+func TestAForgottenSubscriptionIsClosedByTheCollector(t *testing.T) {
+	ctx := begin(t)
+	node := open(t)
+	before := process(t).Handles
+	subscribed := make(chan struct{})
+	go func() {
+		defer close(subscribed)
+		events, err := node.Events(p2pmount.EventMount)
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		// It stays for as long as somebody waits for its events.
+		soon, cancel := context.WithTimeout(ctx, 50*time.Millisecond)
+		defer cancel()
+		if _, err := events.Next(soon); !errors.Is(err, context.DeadlineExceeded) {
+			t.Error(err)
+		}
+	}()
+	for waiting := true; waiting; {
+		select {
+		case <-subscribed:
+			waiting = false
+		default:
+			runtime.GC()
+		}
+	}
+	for process(t).Handles != before {
+		runtime.GC()
 	}
 }
 

@@ -27,10 +27,10 @@ func newOperations() *operations {
 }
 
 // run starts an operation of a node and waits for its end, which is the event it returns. The end of the context cancels
-// the operation; run returns when that is done, with the sentence cancelled.
-func (o *operations) run(ctx context.Context, node uint64, cancelled string, start func() (uint64, error)) (Row, error) {
+// the operation; run returns when that is done.
+func (o *operations) run(ctx context.Context, node uint64, start func() (uint64, error)) (Row, error) {
 	if ctx.Err() != nil {
-		return Row{}, contextError(ctx, cancelled)
+		return Row{}, contextError(ctx, "the call was cancelled before it began")
 	}
 	events, err := o.enter(node)
 	if err != nil {
@@ -47,7 +47,7 @@ func (o *operations) run(ctx context.Context, node uint64, cancelled string, sta
 	}
 	err = rowError(row)
 	if ctx.Err() != nil && errors.Is(err, ErrCancelled) {
-		err = contextError(ctx, cancelled)
+		err = contextError(ctx, err.Error())
 	}
 	return row, err
 }

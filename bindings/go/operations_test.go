@@ -43,7 +43,7 @@ func TestAnOperationThatEndsBeforeItIsWaitedForIsNotLost(t *testing.T) {
 	if _, err := listener.Accept(); err != nil {
 		t.Fatal(err)
 	}
-	_, err = node.operations.run(ctx, node.handle, "", func() (uint64, error) {
+	_, err = node.operations.run(ctx, node.handle, func() (uint64, error) {
 		operation, err := connectStart(node.handle, peer, -1)
 		for seen := false; !seen && ctx.Err() == nil; time.Sleep(time.Millisecond) {
 			node.operations.mu.Lock()

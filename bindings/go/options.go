@@ -14,8 +14,8 @@ import (
 //	p2pmount.Options{"network": "local", "open.timeout": 5 * time.Second, "transports": []string{"quic"}}
 //
 // The manual has them all; what is not given has the library's default. A value is a bool, a whole number, a string, a
-// [time.Duration] (to the millisecond, rounded up), anything with a method String, or a slice of these. nil is as good as
-// not given. Calls take any number of Options; of options of the same name the last holds.
+// [time.Duration] (to the millisecond, rounded up), anything with a method String, or a slice of these; bytes are text. nil
+// is as good as not given. Calls take any number of Options; of options of the same name the last holds.
 type Options map[string]any
 
 // Option is a single option, for calls that need only one or two.
@@ -75,6 +75,11 @@ func optionText(name string, value any) (string, error) {
 	case reflect.String:
 		return of.String(), nil
 	case reflect.Slice, reflect.Array:
+		if of.Type().Elem() == reflect.TypeOf(byte(0)) {
+			text := make([]byte, of.Len())
+			reflect.Copy(reflect.ValueOf(text), of)
+			return string(text), nil
+		}
 		texts := make([]string, of.Len())
 		for at := range texts {
 			text, err := optionText(name, of.Index(at).Interface())

@@ -1,14 +1,19 @@
 package p2pmount
 
 import (
+	"encoding/json"
 	"errors"
+	"net"
 	"net/netip"
 	"strings"
 	"testing"
 	"time"
 )
 
-type ownString string
+type (
+	ownString string
+	ownByte   byte
+)
 
 func TestOptionValuesBecomeTheTextThatTheLibraryReads(t *testing.T) {
 	for _, test := range []struct {
@@ -21,7 +26,8 @@ func TestOptionValuesBecomeTheTextThatTheLibraryReads(t *testing.T) {
 		{1500 * time.Millisecond, "1500ms"}, {2 * time.Hour, "7200000ms"}, {time.Duration(0), "0ms"},
 		{time.Nanosecond, "1ms"}, {1500 * time.Microsecond, "2ms"}, {-time.Second, "-1000ms"},
 		{[]string{"tcp", "quic"}, "tcp,quic"}, {[]string{}, ""}, {[2]int{1, 2}, "1,2"}, {[]any{"a", true, 3}, "a,true,3"},
-		{netip.MustParseAddrPort("127.0.0.1:80"), "127.0.0.1:80"},
+		{[]byte("abc"), "abc"}, {json.RawMessage("abc"), "abc"}, {[3]byte{'a', 'b', 'c'}, "abc"}, {[]ownByte{1, 2}, "1,2"},
+		{net.IPv4(127, 0, 0, 1), "127.0.0.1"}, {netip.MustParseAddrPort("127.0.0.1:80"), "127.0.0.1:80"},
 	} {
 		text, err := optionText("x", test.value)
 		if err != nil || text != test.text {

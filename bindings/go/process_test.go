@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"os/exec"
@@ -18,17 +19,31 @@ import (
 	p2pmount "github.com/p2pmount/p2pmount/bindings/go"
 )
 
-// child is this test program in a role of its own.
+// child is this test program in a role of its own. It ends with its input, which is open as long as this process is there.
 func child(t *testing.T, ctx context.Context, role string, environment ...string) *exec.Cmd {
+	t.Helper()
+	command, _ := childWithInput(t, ctx, role, environment...)
+	return command
+}
+
+func childWithInput(t *testing.T, ctx context.Context, role string, environment ...string) (*exec.Cmd, io.Closer) {
 	t.Helper()
 	self, err := os.Executable()
 	must(t, err)
 	command := exec.CommandContext(ctx, self)
 	command.Env = append(append(os.Environ(), roleVariable+"="+role), environment...)
-	return command
+	input, err := command.StdinPipe()
+	must(t, err)
+	return command, input
 }
 
+const abandoned = 3
+
 func runRole(role string) int {
+	go func() {
+		_, _ = io.Copy(io.Discard, os.Stdin)
+		os.Exit(abandoned)
+	}()
 	node, err := p2pmount.Open(context.Background())
 	if role == "abi" {
 		fmt.Println(err)
@@ -124,6 +139,22 @@ func TestSignalsReachAProgramAndEndIt(t *testing.T) {
 		if !errors.As(err, &exit) || exit.Sys().(syscall.WaitStatus).Signal() != sig {
 			t.Errorf("%v: %v", sig, err)
 		}
+	}
+}
+
+func TestAChildDoesNotOutliveTheTest(t *testing.T) {
+	ctx := begin(t)
+	command, input := childWithInput(t, ctx, "interrupted")
+	output, err := command.StdoutPipe()
+	must(t, err)
+	must(t, command.Start())
+	_, err = output.Read(make([]byte, 64))
+	must(t, err)
+	// So does the end of this process.
+	must(t, input.Close())
+	err = command.Wait()
+	if code := command.ProcessState.ExitCode(); code != abandoned {
+		t.Errorf("exit code %d: %v", code, err)
 	}
 }
 

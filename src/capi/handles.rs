@@ -51,6 +51,8 @@ impl Object {
     }
 }
 
+const HANDLE_KIND_MASK: u64 = (1 << HANDLE_KIND_BITS) - 1;
+
 /// Names by the low bits of a handle.
 const KINDS: [&str; 8] = ["thing", "node", "mount", "options", "snapshot", "queue", "event", "operation"];
 
@@ -114,6 +116,11 @@ fn check_process(handle: u64, name: &str) -> Result<()> {
 fn bad(handle: u64, name: &str) -> Error {
     let sentence = match handle {
         0 => format!("{name} is 0, which is no handle"),
+        // The parameter says nothing about what it was, but the number does.
+        _ if name == "handle" => {
+            let kind = with_article(KINDS[(handle & HANDLE_KIND_MASK) as usize]);
+            format!("handle {handle}, {kind}, is closed, or never was one")
+        }
         _ => format!("{name} {handle} is closed, or never was a handle"),
     };
     Error::new(Status::BadHandle, sentence)

@@ -14,7 +14,9 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"runtime"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -178,13 +180,16 @@ func greeting(t *testing.T) string {
 	return listener.Addr().String()
 }
 
-// tunnel runs the documented program twice and looks through.
+// tunnel runs the documented program twice and looks through. That ends with this thread, so also when the test is killed.
 func tunnel(t *testing.T, ctx context.Context, program string, environment ...string) {
 	t.Helper()
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
 	began := func(arguments ...string) (*exec.Cmd, string) {
 		command := exec.CommandContext(ctx, program, arguments...)
 		command.Env = append(os.Environ(), environment...)
 		command.Stderr = os.Stderr
+		command.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 		output, err := command.StdoutPipe()
 		must(t, err)
 		must(t, command.Start())
