@@ -97,8 +97,9 @@
  *
  * Events are pulled: p2p_subscribe makes a queue for the kinds asked for, p2p_next_event takes the next one, p2p_queue_fd
  * gives a descriptor for poll(), epoll or any event loop. It is readable exactly while events wait or none can come any
- * more; its bytes mean nothing and may be read away. A queue holds at most queue.capacity events. When it is full the
- * oldest events of streams and peers go first, never results or changes of mounts and the node, and one
+ * more. Its bytes mean nothing: one is put there whenever the queue stops being empty, and a loop that reads them away
+ * must do so before it takes the events. A queue holds queue.capacity events. When it is full the oldest events of
+ * streams and peers go first, never results or changes of mounts and the node, which it holds beyond that, and one
  * P2P_EVENT_OVERFLOW tells how many were lost. Ignore kinds of events and fields that you do not know: new versions add
  * some.
  *
@@ -557,7 +558,8 @@ p2p_status p2p_next_event(p2p_queue queue,
 
 /**
  * Gives a descriptor that is readable exactly while events wait in the queue or no more can come. Close-on-exec,
- * non-blocking, the caller's to close. Its bytes mean nothing; reading them away is harmless.
+ * non-blocking, the caller's to close. Its bytes mean nothing; a loop that reads them away must do so
+ * before it takes the events.
  */
 p2p_status p2p_queue_fd(p2p_queue queue,
                         int *fd,

@@ -41,11 +41,21 @@ pub mod kind {
     pub const EXPENDABLE: u32 = STREAM_OPENED | STREAM_CLOSED | TARGET_REFUSED | REFUSED | PEER;
 }
 
+/// What was closed when no more events can come, in a sentence.
+const NODE: &str = "the node";
+
 /// The queues of one node.
 #[derive(Default)]
 pub struct Hub {
-    queues: RwLock<Vec<Arc<Queue>>>,
+    queues: RwLock<Queues>,
     wanted: AtomicU32,
+}
+
+#[derive(Default)]
+struct Queues {
+    all: Vec<Arc<Queue>>,
+    /// The node is gone.
+    closed: bool,
 }
 
 impl Hub {
@@ -55,7 +65,7 @@ impl Hub {
             return;
         }
         let row = row().int("event", kind).int("time_ms", now_ms());
-        for queue in self.queues.read().iter().filter(|queue| queue.kinds & kind != 0) {
+        for queue in self.queues.read().all.iter().filter(|queue| queue.kinds & kind != 0) {
             queue.push(kind, row.clone());
         }
     }
@@ -76,16 +86,20 @@ impl Hub {
             arrived: Condvar::new(),
         });
         let mut queues = self.queues.write();
-        queues.push(queue.clone());
-        self.count(&queues);
+        if queues.closed {
+            queue.close(NODE);
+        } else {
+            queues.all.push(queue.clone());
+            self.count(&queues.all);
+        }
         queue
     }
 
     /// The queue gets no more events and wakes whoever waits on it.
     pub fn unsubscribe(&self, queue: &Arc<Queue>) {
         let mut queues = self.queues.write();
-        queues.retain(|other| !Arc::ptr_eq(other, queue));
-        self.count(&queues);
+        queues.all.retain(|other| !Arc::ptr_eq(other, queue));
+        self.count(&queues.all);
         drop(queues);
         queue.close("the queue");
     }
@@ -96,9 +110,11 @@ impl Hub {
 
     /// The node is gone: what is queued can still be read, then the queues say `Status::Closed`.
     pub fn close(&self) {
+        let mut queues = self.queues.write();
+        queues.closed = true;
         self.wanted.store(0, Ordering::Release);
-        for queue in std::mem::take(&mut *self.queues.write()) {
-            queue.close("the node");
+        for queue in std::mem::take(&mut queues.all) {
+            queue.close(NODE);
         }
     }
 }
@@ -146,6 +162,8 @@ impl Queue {
             } else if kind & kind::EXPENDABLE != 0 {
                 state.lost += 1;
                 state.last_lost = state.sequence;
+                // The overflow is an event of its own: who waits beside those that are queued already gets it.
+                self.arrived.notify_one();
                 return;
             }
         }
@@ -182,7 +200,7 @@ impl Queue {
     }
 
     /// A descriptor that is readable exactly while events wait or no more can come. Close-on-exec, non-blocking, the caller's
-    /// to close. Its bytes mean nothing and may be read away.
+    /// to close. Its bytes mean nothing; whoever reads them away does so before taking the events.
     pub fn descriptor(&self) -> Result<OwnedFd> {
         let failed =
             |error: io::Error| Error::system(Status::System, "the wake descriptor of a queue cannot be made", &error);
@@ -338,5 +356,9 @@ mod tests {
         hub.close();
         assert!(queue.next(None).is_ok());
         assert_eq!(queue.next(None).unwrap_err().status, Status::Closed);
+        // Whoever comes too late is told so, too, and does not wait for ever.
+        let late = hub.subscribe(kind::ALL, 10);
+        assert_eq!(late.next(None).unwrap_err().status, Status::Closed);
+        assert!(readable(&late.descriptor().unwrap()));
     }
 }

@@ -58,8 +58,7 @@ impl Node {
         let runtime = tokio::runtime::Handle::current();
         let hub = Arc::new(Hub::default());
         let watcher = Arc::new(Watcher { hub: hub.clone(), node: OnceCell::new() });
-        let network =
-            Network::start(&identity, &values, process::descriptors().max(), watcher.clone(), &runtime).await?;
+        let network = Network::start(&identity, &values, process::descriptors(), watcher.clone(), &runtime).await?;
         let shared = Shared {
             network,
             hub,
@@ -265,9 +264,7 @@ impl Node {
     /// Changes an option of the node while it is in use, also for its mounts that have no value of their own.
     pub fn set(&self, name: &str, value: &str) -> Result<()> {
         self.check()?;
-        self.shared.options.write().set_live(name, value)?;
-        self.mounts.inherit(&self.shared, name);
-        Ok(())
+        self.mounts.set_all(&self.shared, name, value)
     }
 
     pub fn get(&self, name: &str) -> Result<(String, Source)> {

@@ -167,7 +167,7 @@ pub static TABLE: &[Spec] = &[
         scopes: &[Node],
         live: false,
         secret: false,
-        doc: "Most established connections to peers; 0 is a quarter of the descriptors left to the library.",
+        doc: "Most established connections to peers; 0 is a quarter of the descriptors left to the library, at most 1,024.",
     },
     Spec {
         name: "connections.pending",
@@ -176,7 +176,7 @@ pub static TABLE: &[Spec] = &[
         scopes: &[Node],
         live: false,
         secret: false,
-        doc: "Most inbound connections whose handshake is not finished.",
+        doc: "Most inbound connections whose handshake is not finished; never more than an eighth of the descriptors left to the library.",
     },
     Spec {
         name: "connections.per_peer",
@@ -664,6 +664,13 @@ impl Values {
                 true
             }
             _ => false,
+        }
+    }
+
+    /// [`Values::inherit`] for every option that can be changed in use.
+    pub fn inherit_all(&mut self, node: &Values) {
+        for spec in TABLE.iter().filter(|spec| spec.live) {
+            self.inherit(spec.name, node);
         }
     }
 

@@ -103,8 +103,19 @@ pub fn runtime(threads: usize) -> Result<Handle> {
         let threads = if threads == 0 { default_threads() } else { threads };
         let failed =
             |error: std::io::Error| Error::system(Status::System, "the runtime's threads cannot be started", &error);
-        // The runtime panics if its first thread cannot be started; this one says why.
-        std::thread::Builder::new().spawn(|| {}).map_err(failed)?.join().ok();
+        // The runtime panics, or waits for ever, if one of its threads cannot be started; these say why.
+        let (release, wait) = std::sync::mpsc::channel::<()>();
+        let wait = Arc::new(Mutex::new(wait));
+        let threads_can_be_made = || -> std::io::Result<()> {
+            for _ in 0..=threads {
+                let wait = wait.clone();
+                std::thread::Builder::new().stack_size(64 * 1024).spawn(move || wait.lock().recv())?;
+            }
+            Ok(())
+        };
+        let made = threads_can_be_made();
+        drop(release);
+        made.map_err(failed)?;
         Builder::new_multi_thread()
             .worker_threads(threads)
             .max_blocking_threads(8)
@@ -165,16 +176,33 @@ impl Descriptors {
         self.used.load(Ordering::Relaxed)
     }
 
-    /// Most sockets that streams may have. At least 8, so that a small limit slows the node down rather than stopping it.
-    pub fn max(&self) -> usize {
+    /// Descriptors under the process's limit, less the reserve.
+    fn left(&self) -> usize {
         let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current.unwrap_or(1 << 20);
         let limit = usize::try_from(limit).unwrap_or(1 << 20);
-        let left = limit.saturating_sub(self.reserve.load(Ordering::Relaxed));
+        limit.saturating_sub(self.reserve.load(Ordering::Relaxed))
+    }
+
+    /// Connections to peers that a node has at most, unless it is told otherwise.
+    pub fn connections(&self) -> usize {
+        (self.left() / 4).clamp(8, 1024)
+    }
+
+    /// Inbound connections without a finished handshake that a node has at most.
+    pub fn pending_connections(&self) -> usize {
+        (self.left() / 8).clamp(8, 256)
+    }
+
+    /// Most sockets that streams may have: what strangers can take by connecting is set aside. At least 8, so that a small
+    /// limit slows the node down rather than stopping it.
+    pub fn max(&self) -> usize {
+        let left = self.left();
+        let aside = MARGIN + self.connections() + self.pending_connections();
         // Counting what is open takes time in proportion; far below the limit the number does not matter.
-        if self.used() + MARGIN < left / 2 && self.others.lock().is_some() {
-            return left.saturating_sub(MARGIN).max(8);
+        if self.used() + aside < left / 2 && self.others.lock().is_some() {
+            return left.saturating_sub(aside).max(8);
         }
-        left.saturating_sub(self.others().max(MARGIN)).max(8)
+        left.saturating_sub(self.others().max(aside)).max(8)
     }
 
     fn others(&self) -> usize {
@@ -203,8 +231,8 @@ impl Descriptors {
     }
 }
 
-/// Descriptors set aside at least for what is not a stream: listening sockets, connections to peers, the runtime's own.
-const MARGIN: usize = 32;
+/// Descriptors set aside for listening sockets and the runtime's own.
+const MARGIN: usize = 16;
 
 /// A descriptor taken from the budget, given back when dropped.
 pub struct Descriptor(Arc<Descriptors>);

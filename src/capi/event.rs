@@ -55,7 +55,8 @@ pub unsafe extern "C" fn p2p_next_event(
 }
 
 /// Gives a descriptor that is readable exactly while events wait in the queue or no more can come. Close-on-exec,
-/// non-blocking, the caller's to close. Its bytes mean nothing; reading them away is harmless.
+/// non-blocking, the caller's to close. Its bytes mean nothing; a loop that reads them away must do so
+/// before it takes the events.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn p2p_queue_fd(queue: p2p_queue, fd: *mut c_int, error: *mut p2p_error) -> p2p_status {
     guard(error, || {

@@ -229,23 +229,29 @@ fn claim(handle: u64, kind: u64) -> Result<Claim> {
     if let Some(closing) = &entry.closing {
         return Ok(Claim::Later(closing.clone()));
     }
-    entry.closing = Some(Arc::default());
-    Ok(Claim::First(entry.object.clone(), Forget(handle)))
+    let closing = Arc::<Closing>::default();
+    entry.closing = Some(closing.clone());
+    Ok(Claim::First(entry.object.clone(), Forget { handle, closing }))
 }
 
-/// Forgets a handle even if its ending panicked, and wakes who waits for that.
-pub struct Forget(u64);
+/// Forgets a handle even if its ending panicked, and wakes who waits for that. Its entry may have gone before, with a node
+/// that was closed meanwhile.
+pub struct Forget {
+    handle: u64,
+    closing: Arc<Closing>,
+}
 
 impl Drop for Forget {
     fn drop(&mut self) {
         let mut table = table().write();
-        let entry = table.remove(&self.0);
-        table.retain(|_, other| other.parent != self.0);
-        drop(table);
-        if let Some(closing) = entry.and_then(|entry| entry.closing) {
-            *closing.done.lock() = true;
-            closing.finished.notify_all();
+        table.remove(&self.handle);
+        // Only nodes have children.
+        if self.handle & HANDLE_KIND_MASK == NODE {
+            table.retain(|_, other| other.parent != self.handle);
         }
+        drop(table);
+        *self.closing.done.lock() = true;
+        self.closing.finished.notify_all();
     }
 }
 

@@ -52,10 +52,15 @@ fn block_signals() {
 
 /// Runs `start` with all signals blocked on this thread, so that a thread it starts never has one unblocked.
 pub fn with_signals_blocked<T>(start: impl FnOnce() -> T) -> T {
-    let before = swap_signals(None);
-    let result = start();
-    swap_signals(Some(before));
-    result
+    struct Restore(libc::sigset_t);
+    impl Drop for Restore {
+        fn drop(&mut self) {
+            swap_signals(Some(self.0));
+        }
+    }
+    // Also if `start` panics.
+    let _restore = Restore(swap_signals(None));
+    start()
 }
 
 /// Blocks all signals on this thread, or sets the mask given; returns the one before.

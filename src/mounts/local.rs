@@ -1,15 +1,20 @@
 //! Sockets of this machine: what clients connect to, what targets listen on.
 
 use std::{
+    fs::File,
     io,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt},
     path::{Path, PathBuf},
     sync::atomic::{AtomicBool, Ordering},
     task::{Context, Poll, ready},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
+use rustix::{
+    fs::{FlockOperation, flock},
+    io::Errno,
+};
 use socket2::{Domain, SockAddr, SockRef, Socket, Type};
 use tokio::{
     io::Interest,
@@ -23,6 +28,11 @@ use crate::{
 
 /// Clients that may wait to be accepted; the system may allow fewer.
 const BACKLOG: i32 = 4096;
+/// Longest time that binding a Unix socket waits for others who bind in the same directory.
+const DIRECTORY_TURN: Duration = Duration::from_millis(200);
+/// First and longest pause before a Unix target whose queue of clients is full is tried again.
+const QUEUE_PAUSE: Duration = Duration::from_millis(1);
+const QUEUE_PAUSE_LONGEST: Duration = Duration::from_millis(50);
 
 /// One end of a local connection. Dropped before `finish`, it is reset: the other end sees ECONNRESET, not an end of file.
 pub struct LocalStream {
@@ -183,6 +193,8 @@ fn cannot_bind(address: &LocalAddress, error: &io::Error) -> Error {
 fn bind_unix(path: &Path) -> Result<(Acceptor, LocalAddress)> {
     let address = LocalAddress::Unix(path.to_owned());
     let failed = |error: io::Error| cannot_bind(&address, &error);
+    // Otherwise one of two that bind the same path could take the other's fresh socket for a dead one.
+    let _turn = lock_directory(path);
     if let Ok(found) = std::fs::symlink_metadata(path) {
         let in_use =
             |why: &str| Error::new(Status::AddressInUse, format!("listen address {address} is already in use: {why}"));
@@ -205,6 +217,21 @@ fn bind_unix(path: &Path) -> Result<(Acceptor, LocalAddress)> {
     socket.listen(BACKLOG).map_err(failed)?;
     let listener = UnixListener::from_std(socket.into()).map_err(failed)?;
     Ok((Acceptor::Unix(listener, file), address))
+}
+
+/// Keeps other programs and threads that bind sockets with this library out of the directory of `path` while it lives. Where
+/// the directory cannot be opened, binding says why; one that somebody keeps locked is not waited for long.
+fn lock_directory(path: &Path) -> Option<File> {
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let directory = File::open(parent).ok()?;
+    let deadline = Instant::now() + DIRECTORY_TURN;
+    loop {
+        match flock(&directory, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => return Some(directory),
+            Err(Errno::WOULDBLOCK) if Instant::now() < deadline => std::thread::sleep(Duration::from_millis(1)),
+            Err(_) => return None,
+        }
+    }
 }
 
 /// Connects without waiting: a program whose queue is full answers, too (EAGAIN).
@@ -266,9 +293,21 @@ pub async fn connect(target: &LocalAddress, time: Duration) -> Result<LocalStrea
     }
 }
 
+/// A program whose queue of clients is full answers EAGAIN at once, where TCP would let them wait.
+async fn connect_unix(path: &Path) -> io::Result<UnixStream> {
+    let mut pause = QUEUE_PAUSE;
+    loop {
+        match UnixStream::connect(path).await {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => tokio::time::sleep(pause).await,
+            result => return result,
+        }
+        pause = (pause * 2).min(QUEUE_PAUSE_LONGEST);
+    }
+}
+
 async fn connect_any(target: &LocalAddress) -> io::Result<LocalStream> {
     let candidates: Vec<SocketAddr> = match target {
-        LocalAddress::Unix(path) => return Ok(LocalStream::new(Stream::Unix(UnixStream::connect(path).await?))),
+        LocalAddress::Unix(path) => return Ok(LocalStream::new(Stream::Unix(connect_unix(path).await?))),
         LocalAddress::Tcp(address) => vec![*address],
         LocalAddress::Localhost(port) => {
             [IpAddr::from(Ipv4Addr::LOCALHOST), Ipv6Addr::LOCALHOST.into()].map(|ip| (ip, *port).into()).to_vec()

@@ -6,7 +6,7 @@ use std::sync::{
 };
 
 use libp2p::PeerId;
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 use tokio_util::sync::CancellationToken;
 
 use super::{Kind, Mount, MountEnd, PreparedForward, Reason, Shared, State, forward, listener};
@@ -25,6 +25,8 @@ pub struct Mounts {
     all: RwLock<Vec<Arc<Mount>>>,
     /// Changed under the lock of `all`, so that no mount is added after the last ones were taken.
     shut: AtomicBool,
+    /// Held while an option of the node is changed and passed on.
+    changing: Mutex<()>,
 }
 
 /// Which mounts to close: those that fit every filter given.
@@ -65,6 +67,9 @@ impl Mounts {
             if cancelled.is_cancelled() {
                 return Err(Error::cancelled(mount));
             }
+            // What the node was told since the forward was prepared.
+            let node = shared.options.read().clone();
+            mount.options.write().inherit_all(&node);
             all.push(mount.clone());
             Ok(())
         };
@@ -167,8 +172,16 @@ impl Mounts {
         Ok(())
     }
 
-    /// An option of the node has changed: mounts that have no value of their own take it over.
-    pub fn inherit(&self, shared: &Shared, name: &str) {
+    /// Changes an option of the node: mounts that have no value of their own take it over. One change after the other, so that
+    // the last one is the last everywhere.
+    pub fn set_all(&self, shared: &Shared, name: &str, value: &str) -> Result<()> {
+        let _turn = self.changing.lock();
+        shared.options.write().set_live(name, value)?;
+        self.inherit(shared, name);
+        Ok(())
+    }
+
+    fn inherit(&self, shared: &Shared, name: &str) {
         // A copy: no lock of a mount's options is ever taken before the node's is free.
         let node = shared.options.read().clone();
         for mount in self.all() {

@@ -36,6 +36,7 @@ use crate::{
     fault,
     identity::Identity,
     options::Values,
+    process::Descriptors,
 };
 
 /// Longest time for the listening addresses to be bound.
@@ -116,7 +117,7 @@ pub async fn start(
     network: &Network,
     identity: &Identity,
     options: &Values,
-    descriptors: usize,
+    descriptors: &Descriptors,
     observer: Arc<dyn Observer>,
     inbox: mpsc::UnboundedReceiver<Command>,
     runtime: &Handle,
@@ -169,16 +170,17 @@ fn transport_config(options: &Values) -> transport::Config {
     }
 }
 
-fn behaviour(network: &Network, identity: &Identity, options: &Values, descriptors: usize) -> Behaviour {
-    let limit = |name: &str| Some(u32::try_from(options.size(name)).unwrap_or(u32::MAX));
+fn behaviour(network: &Network, identity: &Identity, options: &Values, descriptors: &Descriptors) -> Behaviour {
+    let limit = |most: usize| Some(u32::try_from(most).unwrap_or(u32::MAX));
     let most = match options.size("connections.max") {
-        0 => (descriptors / 4).max(16),
+        0 => descriptors.connections(),
         most => most,
     };
+    let pending = options.size("connections.pending").min(descriptors.pending_connections());
     let limits = connection_limits::ConnectionLimits::default()
-        .with_max_pending_incoming(limit("connections.pending"))
-        .with_max_established_per_peer(limit("connections.per_peer"))
-        .with_max_established(Some(u32::try_from(most).unwrap_or(u32::MAX)));
+        .with_max_pending_incoming(limit(pending))
+        .with_max_established_per_peer(limit(options.size("connections.per_peer")))
+        .with_max_established(limit(most));
     let agent = concat!("p2pmount/", env!("CARGO_PKG_VERSION")).to_owned();
     let identify = identify::Config::new("ipfs/0.1.0".into(), identity.keypair().public())
         .with_agent_version(agent)
@@ -217,7 +219,7 @@ impl Driver {
                     waiting.insert(id, address);
                 }
                 // A machine without IPv6 still has a node.
-                Err(_) if automatic && address.iter().any(|part| matches!(part, Protocol::Ip6(_))) => {}
+                Err(error) if automatic && is_without_ipv6(&address, &error) => {}
                 Err(error) => return Err(cannot_listen(&address, error)),
             }
         }
@@ -426,6 +428,14 @@ impl Driver {
         tasks.close();
         let _ = tokio::time::timeout(Duration::from_secs(1), tasks.wait()).await;
     }
+}
+
+/// Whether `address` cannot be bound because the machine has no IPv6.
+fn is_without_ipv6(address: &Multiaddr, error: &TransportError<io::Error>) -> bool {
+    let TransportError::Other(error) = error else { return false };
+    let number = failure::root_errno(error);
+    address.iter().any(|part| matches!(part, Protocol::Ip6(_)))
+        && matches!(number, Some(libc::EADDRNOTAVAIL | libc::EAFNOSUPPORT | libc::EPROTONOSUPPORT))
 }
 
 fn cannot_listen(address: &Multiaddr, error: TransportError<io::Error>) -> Error {

@@ -37,6 +37,7 @@ use crate::{
     error::{Error, Result, Status, quote},
     identity::Identity,
     options::Values,
+    process::Descriptors,
     protocol::ProtocolName,
 };
 
@@ -72,7 +73,7 @@ impl Network {
     pub async fn start(
         identity: &Identity,
         options: &Values,
-        descriptors: usize,
+        descriptors: &Descriptors,
         observer: Arc<dyn Observer>,
         runtime: &Handle,
     ) -> Result<Network> {

@@ -36,6 +36,7 @@ use super::{failure, quic, security::Security, yamux};
 use crate::{
     address,
     error::{Error, Result, Status},
+    process::PerProcess,
 };
 
 type Connection = (PeerId, StreamMuxerBox);
@@ -88,6 +89,8 @@ pub fn build(keypair: &Keypair, config: Config) -> Result<Boxed<Connection>> {
     Ok(Guard { inner: Arc::new(Mutex::new(either.boxed())), local: config.local }.boxed())
 }
 
+static BINDING: PerProcess<Mutex<()>> = PerProcess::new();
+
 /// Looks up names before dialling, and refuses to leave the loopback interface on a local node.
 struct Guard {
     inner: Arc<Mutex<Boxed<Connection>>>,
@@ -117,6 +120,8 @@ impl Transport for Guard {
         if let Some(refusal) = self.refusal(&address) {
             return Err(TransportError::Other(refusal));
         }
+        // From the probe to the binding nobody else in this process may do the same.
+        let _turn = BINDING.get_or_init(Mutex::default).lock();
         probe(&address).map_err(TransportError::Other)?;
         self.inner.lock().listen_on(id, address)
     }

@@ -168,6 +168,50 @@ static void draining(void) {
     server_stop(&two.service);
 }
 
+typedef struct {
+    p2p_node node;
+    p2p_mount mount;
+    atomic_int ready;
+} contested;
+
+static void *closes_mount(void *context) {
+    contested *on = context;
+    atomic_fetch_add(&on->ready, 1);
+    p2p_status status = p2p_mount_close(on->mount, 0, NULL);
+    CHECK(status == P2P_OK || status == P2P_ERROR_BAD_HANDLE, "p2p_mount_close gave %s", p2p_status_name(status));
+    return NULL;
+}
+
+static void *waits_on_a_new_queue(void *context) {
+    contested *on = context;
+    p2p_queue queue;
+    p2p_event event;
+    atomic_fetch_add(&on->ready, 1);
+    while (p2p_subscribe(on->node, P2P_EVENT_PEER, 0, &queue, NULL) == P2P_OK) {
+        if (atomic_load(&on->ready) >= 100) {
+            p2p_status status = p2p_next_event(queue, -1, &event, NULL);
+            CHECK(status == P2P_ERROR_CLOSED, "a queue made while the node closes gave %s", p2p_status_name(status));
+        }
+        PLAIN(p2p_queue_close(queue), P2P_OK);
+    }
+    return NULL;
+}
+
+/* Closes of the same mount, new queues and the close of their node, all at once: nobody waits for ever. */
+static void races_with_the_node(void) {
+    STEP("a mount closed by two threads, and queues made, while the node is closed");
+    for (int round = 0; round < 150; round++) {
+        contested on = {.node = node_open("transports", "tcp")};
+        pthread_t threads[5];
+        OK(p2p_listen(on.node, "x", "127.0.0.1:9", 0, &on.mount, &error));
+        for (int i = 0; i < 5; i++) threads[i] = thread_start(i < 2 ? closes_mount : waits_on_a_new_queue, &on);
+        while (atomic_load(&on.ready) < 5) sched_yield();
+        atomic_store(&on.ready, 100);
+        OK(p2p_node_close(on.node, 0, &error));
+        for (int i = 0; i < 5; i++) thread_join(threads[i]);
+    }
+}
+
 int main(void) {
     start(60);
     server_start(&black_hole, serve_sink);
@@ -178,6 +222,7 @@ int main(void) {
     all_together();
     queue_close_wakes();
     draining();
+    races_with_the_node();
     server_stop(&black_hole);
     return 0;
 }
