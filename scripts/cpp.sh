@@ -2,11 +2,11 @@
 # The C++ binding. Needs g++ (or CXX) and the library in target/release (make lib).
 #
 #   cpp.sh test     compiles and runs the tests, plain and under AddressSanitizer, the examples, the programs and
-#                   fragments of docs/cpp.md, and a program built by CMake from an installed prefix
+#                   fragments of docs/cpp.md, and a program built from an installed prefix
 #   cpp.sh check    formatting, warnings in every mode, the header against p2pmount.h
 #   cpp.sh fmt      formats
 #
-# P2PMOUNT_PREFIX   a prefix made by `make install` for the CMake test; without it one is staged
+# P2PMOUNT_PREFIX   a prefix made by `make install`; without it the tests of an installation are skipped
 # P2PMOUNT_SANITIZE empty: without the sanitizers
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -109,36 +109,15 @@ check_against_header() {
     if [ "$list" -lt 60 ]; then echo "only $list names were found in include/p2pmount.h" && return 1; fi
 }
 
-# A prefix as `make install` makes it.
-stage_prefix() { # PREFIX
-    local prefix=$1 version from to
-    version=$(sed -n '/^\[package\]/,/^\[/s/^version = "\(.*\)"/\1/p' Cargo.toml)
-    rm -rf "$prefix"
-    mkdir -p "$prefix/include" "$prefix/lib/pkgconfig" "$prefix/lib/cmake/p2pmount"
-    cp include/p2pmount.h bindings/cpp/include/p2pmount.hpp "$prefix/include"
-    cp "$release/libp2pmount.so" "$prefix/lib/libp2pmount.so.$version"
-    ln -s "libp2pmount.so.$version" "$prefix/lib/libp2pmount.so.$abi"
-    ln -s libp2pmount.so.$abi "$prefix/lib/libp2pmount.so"
-    for from in p2pmount.pc.in cmake/*.in; do
-        case $from in
-        *.pc.in) to=$prefix/lib/pkgconfig ;;
-        *) to=$prefix/lib/cmake/p2pmount ;;
-        esac
-        sed -e "s|@PREFIX@|$prefix|g" -e "s|@LIBDIR@|$prefix/lib|g" -e "s|@INCLUDEDIR@|$prefix/include|g" \
-            -e "s|@VERSION@|$version|g" -e "s|@ABI@|$abi|g" -e 's|@STATIC_LIBS@||g' -e 's|@STATIC_LIST@||g' \
-            "$from" >"$to/$(basename "$from" .in)"
-    done
-}
-
-# The manual's program, built from an installed prefix as a user does.
+# The manual's program, built from an installed prefix as a user does, with the shared and with the static library.
 installed() {
-    local prefix=${P2PMOUNT_PREFIX:-} user=$build/user tool
-    if [ -n "$prefix" ]; then
-        prefix=$(cd "$prefix" && pwd)
-    else
-        prefix=$build/prefix
-        stage_prefix "$prefix"
+    local prefix=${P2PMOUNT_PREFIX:-} user=$build/user
+    if [ -z "$prefix" ]; then
+        echo "skipped: the tests of an installation, which make test-cpp runs with P2PMOUNT_PREFIX"
+        if [ "${CI:-}" = true ]; then exit 1; fi
+        return
     fi
+    prefix=$(cd "$prefix" && pwd)
     rm -rf "$user"
     mkdir -p "$user"
     cp "$build/manual/program-1.cc" "$user/main.cc"
@@ -148,27 +127,38 @@ installed() {
             echo 'cmake_minimum_required(VERSION 3.16)'
             echo 'project(user CXX)'
             sed -n '/^```cmake$/,/^```$/{/^```/!p}' docs/cpp.md
+            echo 'add_executable(main-static main.cc)'
+            echo 'target_compile_features(main-static PRIVATE cxx_std_17)'
+            echo 'target_link_libraries(main-static p2pmount::static)'
         } >"$user/CMakeLists.txt"
         cmake -S "$user" -B "$user/build" -DCMAKE_PREFIX_PATH="$prefix" -DCMAKE_CXX_COMPILER="$CXX" >"$user/log"
         cmake --build "$user/build" >>"$user/log"
-        runs "$user/build/main"
+        runs "$user/build/main" shared
+        runs "$user/build/main-static" static
     else
         missing cmake
     fi
     if command -v pkg-config >/dev/null; then
         say "pkg-config with $prefix"
+        local -x PKG_CONFIG_PATH=$prefix/lib/pkgconfig
         # shellcheck disable=SC2046
         "$CXX" -std=c++17 "$user/main.cc" -o "$user/main" -Wl,-rpath,"$prefix/lib" \
-            $(PKG_CONFIG_PATH="$prefix/lib/pkgconfig" pkg-config --cflags --libs p2pmount)
-        runs "$user/main"
+            $(pkg-config --cflags --libs p2pmount)
+        runs "$user/main" shared
+        # shellcheck disable=SC2046
+        "$CXX" -std=c++17 "$user/main.cc" -o "$user/main-static" \
+            $(pkg-config --cflags p2pmount) $(pkg-config --variable=static_libs p2pmount)
+        runs "$user/main-static" static
     else
         missing pkg-config
     fi
 }
 
-# It opens a node, exposes something and ends with its input.
-runs() { # PROGRAM
-    local said
+# It opens a node, exposes something and ends with its input. Its library is the installed one, or in itself.
+runs() { # PROGRAM shared|static
+    local said needs=static
+    if readelf -d "$1" | grep -q 'NEEDED.*libp2pmount'; then needs=shared; fi
+    if [ "$needs" != "$2" ]; then echo "$1 is linked with the $needs library, not the $2 one" && return 1; fi
     said=$(limited 20 "$1" 127.0.0.1:9 </dev/null)
     case $said in
     *"/p2p/12D3KooW"*) ;;
@@ -189,8 +179,8 @@ run_tests() {
     say "tests"
     P2PMOUNT_CPP_PROGRAMS=$build/programs limited 300 "$build/tests"
     if [ -n "${P2PMOUNT_SANITIZE-yes}" ]; then
-        local sanitize=(-fsanitize=address,undefined -fno-omit-frame-pointer)
-        say "compile with sanitizers"
+        local sanitize=(-std=c++20 -fsanitize=address,undefined -fno-omit-frame-pointer)
+        say "compile as C++20 with sanitizers"
         compile "$build/sanitized" "${sanitize[@]}" -- "${tests[@]}"
         "$CXX" "${sanitize[@]}" "$build"/sanitized/*.o -o "$build/tests-sanitized" "${link[@]}"
         build_programs "$build/programs-sanitized" "${sanitize[@]}"

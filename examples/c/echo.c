@@ -45,7 +45,7 @@ static int send_all(int fd, const char *bytes, size_t count) {
 
 /* ---- the server ------------------------------------------------------------------------------------------------- */
 
-/* Echoes until the client says "no more", then says the same. */
+/* Echoes until the client's end of file, then ends too. */
 static void *echo(void *context) {
     int client = (int)(intptr_t)context;
     char bytes[1 << 16];

@@ -44,7 +44,7 @@ static bool send_all(int fd, const char *bytes, std::size_t count) {
     return true;
 }
 
-// Echoes until the client says "no more", then says the same: the descriptor is closed when it goes.
+// Echoes until the client's end of file, then ends too: the descriptor is closed when it goes.
 static void echo(const p2pmount::descriptor client) {
     char bytes[1 << 16];
     for (;;) {
@@ -63,11 +63,16 @@ static std::uint16_t start_echo_server() {
     checked(::getsockname(listening.get(), generic(address), &size), "getsockname");
     std::thread([listening = std::move(listening)] {
         for (;;) {
-            const int client = ::accept4(listening.get(), nullptr, nullptr, SOCK_CLOEXEC);
-            if (client >= 0)
-                std::thread(echo, p2pmount::descriptor(client)).detach();
-            else if (errno != EINTR && errno != ECONNABORTED)
-                return;
+            p2pmount::descriptor client(::accept4(listening.get(), nullptr, nullptr, SOCK_CLOEXEC));
+            if (client.get() < 0) {
+                if (errno != EINTR && errno != ECONNABORTED) return;
+                continue;
+            }
+            try {
+                std::thread(echo, std::move(client)).detach();
+            } catch (const std::system_error &) {
+                // No thread can be had: the client is closed, others may have more luck.
+            }
         }
     }).detach();
     return ntohs(address.sin_port);

@@ -10,9 +10,10 @@
 //
 // ERRORS. What fails throws p2pmount::error. Destructors never throw.
 //
-// THREADS. While an object is alive every member function may be called from every thread at any time, also close()
-// while another thread waits in the same object: that one is woken. Moving, assigning and destroying are for the owner
-// alone, when nobody else uses the object any more. const marks what changes nothing.
+// THREADS. The member functions of node, mount, event_queue and operation may be called from every thread at any time,
+// also close() while another thread waits in the same object: that one is woken. Moving, assigning, releasing and
+// destroying are for the owner alone, when nobody else uses the object any more. All else (options, descriptors, lists,
+// rows, events, iterators) are plain values, as those of the standard library. const marks what changes nothing.
 //
 // LIFETIME. Objects may be destroyed in any order. What is used after its close, or after it was moved away, throws an
 // error with the code status::bad_handle. In a child after fork() inherited objects throw status::forked, and their
@@ -29,11 +30,13 @@
 
 #include <atomic>
 #include <chrono>
+#include <condition_variable>
 #include <cstddef>
 #include <cstdint>
 #include <initializer_list>
 #include <iterator>
 #include <limits>
+#include <map>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -194,6 +197,13 @@ inline void check(p2p_status code, const p2p_error &told) {
     if (code != P2P_OK) throw error(told);
 }
 
+// An object's own handle, which is 0 once it was moved away; 0 would mean the process in some calls.
+inline std::uint64_t own(std::uint64_t handle, const char *what) {
+    if (handle == 0)
+        throw error(P2P_ERROR_BAD_HANDLE, std::string("this ") + what + " was released or moved to another object");
+    return handle;
+}
+
 // A copy that ends in NUL, for the C API, or NULL for text that is not given. Text with a NUL inside is refused, not
 // cut off.
 class c_text {
@@ -294,9 +304,15 @@ inline constexpr bool is_text =
     std::is_convertible_v<const T &, std::string_view> || std::is_convertible_v<const T &, std::string>;
 
 template <class T>
-inline constexpr bool is_whole_number =
-    std::is_integral_v<T> && !std::is_same_v<T, bool> && !std::is_same_v<T, char> && !std::is_same_v<T, wchar_t> &&
-    !std::is_same_v<T, char16_t> && !std::is_same_v<T, char32_t>;
+inline constexpr bool is_character =
+    std::is_same_v<T, char> || std::is_same_v<T, wchar_t> || std::is_same_v<T, char16_t> || std::is_same_v<T, char32_t>;
+#ifdef __cpp_char8_t
+template <>
+inline constexpr bool is_character<char8_t> = true;
+#endif
+
+template <class T>
+inline constexpr bool is_whole_number = std::is_integral_v<T> && !std::is_same_v<T, bool> && !is_character<T>;
 
 template <class T, class = void>
 inline constexpr bool is_range = false;
@@ -316,21 +332,26 @@ class option_value {
     template <class T, std::enable_if_t<!std::is_base_of_v<option_value, T>, int> = 0>
     option_value(const T &value) : text_(text_of(value)) {}
     option_value(std::initializer_list<option_value> list) : text_(joined(list)) {}
+    option_value(std::nullptr_t) = delete;
 
     const std::string &text() const noexcept { return text_; }
 
    private:
     template <class T>
     static std::string text_of(const T &value) {
+        if constexpr (std::is_pointer_v<T>)
+            if (value == nullptr) throw error(P2P_ERROR_INVALID_ARGUMENT, "the value of an option is a null pointer");
         if constexpr (std::is_same_v<T, bool>) {
             return value ? "true" : "false";
-        } else if constexpr (std::is_pointer_v<T> && detail::is_text<T>) {
-            if (value == nullptr) throw error(P2P_ERROR_INVALID_ARGUMENT, "the value of an option is a null pointer");
-            return value;
         } else if constexpr (std::is_convertible_v<const T &, std::string_view>) {
             return std::string(static_cast<std::string_view>(value));
         } else if constexpr (detail::is_text<T>) {
             return static_cast<std::string>(value);
+#ifdef __cpp_lib_char8_t
+        } else if constexpr (std::is_convertible_v<const T &, std::u8string_view>) {
+            const std::u8string_view text = value;
+            return std::string(text.begin(), text.end());
+#endif
         } else if constexpr (detail::is_whole_number<T>) {
             return std::to_string(value);
         } else if constexpr (detail::is_duration<T>) {
@@ -424,6 +445,8 @@ class row {
         return *std::move(value);
     }
     std::string operator[](std::string_view field) const { return text(field); }
+    // Fields have names: row[0] would be one with a null pointer for its name.
+    std::string operator[](std::nullptr_t) const = delete;
 
     // A field that is a number.
     std::int64_t integer(std::string_view field) const {
@@ -469,7 +492,10 @@ class row {
     }
 
    private:
-    std::uint64_t handle() const noexcept { return rows_ ? rows_->get() : 0; }
+    // Its iterators go from row to row.
+    friend class snapshot;
+
+    std::uint64_t handle() const { return detail::own(rows_ ? rows_->get() : 0, "row"); }
     std::size_t count() const {
         std::size_t count = 0;
         p2p_error told;
@@ -484,7 +510,7 @@ class row {
     std::size_t index_;
 };
 
-// The rows of a list, as they were when it was made. Copies share them.
+// The rows of a list, as they were when it was made. Copies and iterators share them; one that was moved away is empty.
 class snapshot {
    public:
     // Takes over a snapshot of the C API.
@@ -493,8 +519,8 @@ class snapshot {
         detail::check(p2p_row_count(handle, &count_, &told), told);
     }
 
-    std::size_t size() const noexcept { return count_; }
-    bool empty() const noexcept { return count_ == 0; }
+    std::size_t size() const noexcept { return rows_ ? count_ : 0; }
+    bool empty() const noexcept { return size() == 0; }
     // Reading a row past the last one throws status::not_found.
     row operator[](std::size_t index) const noexcept { return row(rows_, index); }
 
@@ -506,30 +532,30 @@ class snapshot {
         using pointer = const row *;
         using reference = row;
 
-        iterator(const snapshot *of, std::size_t index) noexcept : of_(of), index_(index) {}
-        row operator*() const noexcept { return (*of_)[index_]; }
+        iterator() noexcept : current_(nullptr, 0) {}
+        explicit iterator(row first) noexcept : current_(std::move(first)) {}
+        row operator*() const noexcept { return current_; }
+        // The row changes with the iterator.
+        const row *operator->() const noexcept { return &current_; }
         iterator &operator++() noexcept {
-            ++index_;
+            ++current_.index_;
             return *this;
         }
         iterator operator++(int) noexcept {
             iterator before = *this;
-            ++index_;
+            ++*this;
             return before;
         }
-        friend bool operator==(const iterator &left, const iterator &right) noexcept {
-            return left.index_ == right.index_;
-        }
-        friend bool operator!=(const iterator &left, const iterator &right) noexcept { return !(left == right); }
+        bool operator==(const iterator &other) const noexcept { return current_.index_ == other.current_.index_; }
+        bool operator!=(const iterator &other) const noexcept { return !(*this == other); }
 
        private:
-        const snapshot *of_;
-        std::size_t index_;
+        row current_;
     };
     using const_iterator = iterator;
 
-    iterator begin() const noexcept { return iterator(this, 0); }
-    iterator end() const noexcept { return iterator(this, count_); }
+    iterator begin() const noexcept { return iterator((*this)[0]); }
+    iterator end() const noexcept { return iterator((*this)[size()]); }
 
    private:
     std::shared_ptr<const detail::rows> rows_;
@@ -537,13 +563,6 @@ class snapshot {
 };
 
 namespace detail {
-
-// An object's own handle, which is 0 once it was moved away; 0 would mean the process in some calls.
-inline std::uint64_t own(std::uint64_t handle, const char *what) {
-    if (handle == 0)
-        throw error(P2P_ERROR_BAD_HANDLE, std::string("this ") + what + " was released or moved to another object");
-    return handle;
-}
 
 inline snapshot list(std::uint64_t handle, list_kind what) {
     p2p_snapshot made = 0;
@@ -625,10 +644,10 @@ class event_queue {
     std::optional<event> next(timeout limit = forever) {
         p2p_event taken = 0;
         p2p_error told;
-        const p2p_status code = p2p_next_event(handle(), limit.ms(), &taken, &told);
+        const p2p_status code = p2p_next_event(self(), limit.ms(), &taken, &told);
         if (code == P2P_OK) return event(taken);
-        // A bad handle that was good once is that of a queue which was closed between two calls.
-        if (code == P2P_ERROR_CLOSED || (code == P2P_ERROR_BAD_HANDLE && handle() != 0))
+        // A handle that is bad now is that of a queue which was closed between two calls.
+        if (code == P2P_ERROR_CLOSED || code == P2P_ERROR_BAD_HANDLE)
             ended_ = true;
         else if (code != P2P_ERROR_TIMED_OUT)
             throw error(told);
@@ -643,7 +662,7 @@ class event_queue {
     descriptor fd() const {
         int fd = -1;
         p2p_error told;
-        detail::check(p2p_queue_fd(handle(), &fd, &told), told);
+        detail::check(p2p_queue_fd(self(), &fd, &told), told);
         return descriptor(fd);
     }
 
@@ -689,6 +708,8 @@ class event_queue {
     iterator end() noexcept { return iterator(); }
 
    private:
+    p2p_queue self() const { return detail::own(handle(), "queue of events"); }
+
     detail::queue_handle handle_;
     std::atomic<bool> ended_{false};
 };
@@ -739,96 +760,138 @@ class mount {
 
 namespace detail {
 
-// What the operations of every kind have in common: a queue of its own that gets the end.
-class operation_state {
+// The operations of one node. One queue gets the ends of all. Of the threads that wait, one takes events and stores
+// them with the operations that they end; the others wait for that.
+class operations {
    public:
-    explicit operation_state(p2p_node node) {
-        p2p_queue made = 0;
-        p2p_error told;
-        check(p2p_subscribe(node, P2P_EVENT_OPERATION, 0, &made, &told), told);
-        queue_ = queue_handle(made);
+    static std::shared_ptr<operations> of(p2p_node node) {
+        // A forked child has the lock as it was, and nobody who would release it: nothing is touched there.
+        return {new operations(node), [](operations *gone) {
+                    if (gone->is_own_process()) delete gone;
+                }};
     }
-    operation_state(operation_state &&) = delete;
-    operation_state &operator=(operation_state &&) = delete;
+    operations(operations &&) = delete;
+    operations &operator=(operations &&) = delete;
 
-    ~operation_state() {
-        if (id_ != 0 && !ended_ && p2p_operation_cancel(id_, nullptr) == P2P_ERROR_BAD_HANDLE) {
-            // It ended by itself and its event is here or about to come: with the mount of a forward, which nobody will
-            // take.
-            try {
-                wait(std::chrono::seconds(1));
-            } catch (...) {
-                // Out of memory: the mount stays with the node.
-            }
+    // The operation that `call` starts. Under the lock: its end cannot be taken before the operation is known.
+    template <class Start>
+    p2p_operation start(Start call) {
+        check_process();
+        p2p_error told;
+        std::unique_lock<std::mutex> locked(lock_);
+        if (queue_.get() == 0) {
+            p2p_queue made = 0;
+            check(p2p_subscribe(node_, P2P_EVENT_OPERATION, 0, &made, &told), told);
+            queue_ = queue_handle(made);
         }
-        if (mount_ != 0) close_mount(mount_);
+        // Nobody may have waited since the last one: what came meanwhile must not pile up.
+        while (!taking_ && take(locked, std::chrono::milliseconds(0))) continue;
+        p2p_operation made = 0;
+        check(call(&made, &told), told);
+        running_.try_emplace(made);
+        return made;
     }
 
-    void started(p2p_operation id) noexcept { id_ = id; }
-    p2p_operation id() const noexcept { return id_; }
-
-    void cancel() const {
-        p2p_error told;
-        check_closed(p2p_operation_cancel(id_, &told), told);
-    }
-
-    bool wait(timeout limit) {
+    // Whether it has ended, after at most this time.
+    bool wait(p2p_operation id, timeout limit) {
+        check_process();
         using clock = std::chrono::steady_clock;
-        const auto deadline = clock::now() + std::chrono::milliseconds(limit.ms() < 0 ? 0 : limit.ms());
-        for (;;) {
-            if (ended()) return true;
-            const timeout left = limit.ms() < 0 ? timeout(forever) : timeout(deadline - clock::now());
-            p2p_event taken = 0;
-            p2p_error told;
-            const p2p_status code = p2p_next_event(queue_.get(), left.ms(), &taken, &told);
-            if (code == P2P_OK) {
-                const event result(taken);
-                // The queue also gets the ends of the node's other operations.
-                if (result.integer("operation") == static_cast<std::int64_t>(id_)) end(result);
-            } else if (code == P2P_ERROR_TIMED_OUT) {
-                return ended();
-            } else if (!ended()) {
-                // Another thread that took the end has closed the queue; anything else is an error.
-                throw error(told);
+        const bool limited = limit.ms() >= 0;
+        const auto deadline = clock::now() + std::chrono::milliseconds(limited ? limit.ms() : 0);
+        std::unique_lock<std::mutex> locked(lock_);
+        const entry &mine = running_.at(id);
+        const auto ended = [&] { return mine.end || failure_; };
+        const auto news = [&] { return !taking_ || ended(); };
+        while (!ended()) {
+            if (!taking_) {
+                const timeout left = limited ? timeout(deadline - clock::now()) : limit;
+                if (!take(locked, left) && !ended()) return false;
+            } else if (!limited) {
+                changed_.wait(locked, news);
+            } else if (!changed_.wait_until(locked, deadline, news)) {
+                return false;
             }
         }
+        return true;
     }
 
-    // Throws the error that ended it, if one did. Gives the mount, once.
-    p2p_mount result() {
-        wait(forever);
+    // Waits for its end. Throws the error that ended it, if one did. Gives the mount, once.
+    p2p_mount result(p2p_operation id) {
+        wait(id, forever);
         const std::lock_guard<std::mutex> locked(lock_);
-        if (failure_) throw error(*failure_);
-        return std::exchange(mount_, 0);
+        entry &mine = running_.at(id);
+        if (!mine.end) throw error(*failure_);
+        const auto number = [&mine](const char *field) { return mine.end->find_integer(field).value_or(0); };
+        const auto code = static_cast<p2p_status>(number("code"));
+        if (code != P2P_OK)
+            throw error(code, mine.end->text("message"), static_cast<int>(number("system_error")),
+                        static_cast<std::uint32_t>(number("flags")));
+        return std::exchange(mine.taken, true) ? 0 : static_cast<p2p_mount>(number("mount"));
+    }
+
+    // Cancels it if it has not ended, and closes its mount if nobody took it.
+    void forget(p2p_operation id) noexcept {
+        if (!is_own_process()) return;
+        try {
+            // One that has ended by itself has its event here or about to come.
+            if (p2p_operation_cancel(id, nullptr) == P2P_ERROR_BAD_HANDLE && wait(id, std::chrono::seconds(1)))
+                close_mount(result(id));
+        } catch (...) {
+            // It had ended with an error; or out of memory, and the mount stays with the node.
+        }
+        const std::lock_guard<std::mutex> locked(lock_);
+        running_.erase(id);
     }
 
    private:
-    bool ended() const {
-        const std::lock_guard<std::mutex> locked(lock_);
-        return ended_;
+    struct entry {
+        std::optional<event> end;
+        bool taken = false;
+    };
+
+    explicit operations(p2p_node node) noexcept : node_(node) {}
+    ~operations() = default;
+
+    bool is_own_process() const noexcept { return ::getpid() == process_; }
+    void check_process() const {
+        if (!is_own_process())
+            throw error(P2P_ERROR_FORKED, "this node and its operations were inherited through fork; open a new node");
     }
 
-    void end(const event &result) {
-        {
-            const auto number = [&result](const char *field) { return result.has(field) ? result.integer(field) : 0; };
-            const std::lock_guard<std::mutex> locked(lock_);
-            const auto code = static_cast<p2p_status>(number("code"));
-            if (code != P2P_OK)
-                failure_.emplace(code, result.text("message"), static_cast<int>(number("system_error")),
-                                 static_cast<std::uint32_t>(number("flags")));
-            mount_ = static_cast<p2p_mount>(number("mount"));
-            ended_ = true;
+    // Waits for one event, without the lock, and stores it. Whether one came; if none can come any more failure_ is
+    // set.
+    bool take(std::unique_lock<std::mutex> &locked, timeout limit) {
+        p2p_event taken = 0;
+        p2p_error told;
+        taking_ = true;
+        locked.unlock();
+        const p2p_status code = p2p_next_event(queue_.get(), limit.ms(), &taken, &told);
+        locked.lock();
+        taking_ = false;
+        changed_.notify_all();
+        if (code == P2P_OK) {
+            event end(taken);
+            const auto ended = running_.find(static_cast<p2p_operation>(end.find_integer("operation").value_or(0)));
+            // Nobody asks for the others: their objects are gone, or they were started through the C API.
+            if (ended != running_.end()) ended->second.end = std::move(end);
+        } else if (code != P2P_ERROR_TIMED_OUT) {
+            failure_.emplace(told);
         }
-        // Wakes the other threads that wait for the same end.
-        p2p_queue_close(queue_.get());
+        return code == P2P_OK;
     }
 
+    const p2p_node node_;
+    const pid_t process_ = ::getpid();
+    std::mutex lock_;
+    std::condition_variable changed_;
+    // Made with the first operation.
     queue_handle queue_;
-    p2p_operation id_ = 0;
-    mutable std::mutex lock_;
-    bool ended_ = false;
+    // A thread is in take().
+    bool taking_ = false;
+    // Those whose objects are alive.
+    std::map<p2p_operation, entry> running_;
+    // What ended the queue, and with it every operation that has no end of its own.
     std::optional<error> failure_;
-    p2p_mount mount_ = 0;
 };
 
 }  // namespace detail
@@ -839,35 +902,50 @@ class operation_state {
 template <class Result>
 class operation {
    public:
-    explicit operation(std::unique_ptr<detail::operation_state> state) noexcept : state_(std::move(state)) {}
+    operation(std::shared_ptr<detail::operations> of, p2p_operation id) noexcept : of_(std::move(of)), id_(id) {}
+    operation(operation &&other) noexcept : of_(std::move(other.of_)), id_(std::exchange(other.id_, 0)) {}
+    operation &operator=(operation &&other) noexcept {
+        if (this != &other) {
+            forget();
+            of_ = std::move(other.of_);
+            id_ = std::exchange(other.id_, 0);
+        }
+        return *this;
+    }
+    ~operation() { forget(); }
 
     // The field "operation" of its event.
-    p2p_operation id() const { return state().id(); }
+    p2p_operation id() const { return detail::own(id_, "operation"); }
 
     // Ends it early: get() then throws status::cancelled and nothing of it is left. Does nothing if it has ended.
-    void cancel() { state().cancel(); }
+    void cancel() {
+        p2p_error told;
+        detail::check_closed(p2p_operation_cancel(id(), &told), told);
+    }
 
     // Whether it has ended, after at most this time.
-    bool wait(timeout limit = forever) { return state().wait(limit); }
+    bool wait(timeout limit = forever) {
+        const p2p_operation own = id();
+        return of_->wait(own, limit);
+    }
 
     // Waits for the end. Throws the error that ended it, or gives the result; a mount only once.
     Result get() {
-        if constexpr (std::is_void_v<Result>) {
-            state().result();
-        } else {
-            const p2p_mount made = state().result();
+        const p2p_operation own = id();
+        const p2p_mount made = of_->result(own);
+        if constexpr (!std::is_void_v<Result>) {
             if (made == 0) throw error(P2P_ERROR_BAD_HANDLE, "the result of this operation was taken already");
             return Result(made);
         }
     }
 
    private:
-    detail::operation_state &state() const {
-        if (!state_) throw error(P2P_ERROR_BAD_HANDLE, "this operation was moved to another object");
-        return *state_;
+    void forget() noexcept {
+        if (of_) of_->forget(id_);
     }
 
-    std::unique_ptr<detail::operation_state> state_;
+    std::shared_ptr<detail::operations> of_;
+    p2p_operation id_;
 };
 
 // ---- nodes --------------------------------------------------------------------------------------------------------
@@ -891,13 +969,18 @@ class node {
         const detail::options_handle prepared = detail::made(given);
         detail::check(p2p_node_open(prepared.get(), &made, &told), told);
         handle_ = detail::node_handle(made);
+        operations_ = detail::operations::of(made);
     }
 
-    node(node &&other) noexcept : closing_(other.closing_.exchange(0)), handle_(std::move(other.handle_)) {}
+    node(node &&other) noexcept
+        : operations_(std::move(other.operations_)),
+          closing_(other.closing_.exchange(0)),
+          handle_(std::move(other.handle_)) {}
     node &operator=(node &&other) noexcept {
         if (this != &other) {
             end_draining();
             handle_ = std::move(other.handle_);
+            operations_ = std::move(other.operations_);
             closing_ = other.closing_.exchange(0);
         }
         return *this;
@@ -931,18 +1014,22 @@ class node {
     }
 
     // Stops accepting, lets streams finish for at most `drain`, resets the rest, closes everything the node has, and
-    // returns when the ports are free. Does nothing if it is closed already; waits for a close that is going on.
+    // returns when the ports are free. Does nothing if it is closed already. Waits for a close that is going on;
+    // without a drain it ends the draining of this object's close_async.
     void close(timeout drain = std::chrono::milliseconds(0)) {
+        if (drain.ms() == 0) end_draining();
         p2p_error told;
         detail::check_closed(p2p_node_close(handle(), drain.ms(), &told), told);
     }
 
-    // The same in the background. Cancelling it ends the draining, and so does the end of either object.
+    // The same in the background. Cancelling it ends the draining, and so does the end of either object. It does not
+    // join a close that is going on: then it throws status::closed.
     [[nodiscard]] operation<void> close_async(timeout drain) {
-        auto closing = start<void>(
-            [&](p2p_operation *made, p2p_error *told) { return p2p_node_close_start(self(), drain.ms(), made, told); });
-        closing_ = closing.id();
-        return closing;
+        return start<void>([&](p2p_operation *made, p2p_error *told) {
+            const p2p_status code = p2p_node_close_start(self(), drain.ms(), made, told);
+            if (code == P2P_OK) closing_ = *made;
+            return code;
+        });
     }
 
     // ---- peers
@@ -1046,12 +1133,8 @@ class node {
 
     template <class Result, class Start>
     operation<Result> start(Start call) {
-        auto state = std::make_unique<detail::operation_state>(self());
-        p2p_operation made = 0;
-        p2p_error told;
-        detail::check(call(&made, &told), told);
-        state->started(made);
-        return operation<Result>(std::move(state));
+        self();
+        return operation<Result>(operations_, operations_->start(call));
     }
 
     // A close waits for one that is going on: that one must not take its time then.
@@ -1059,6 +1142,7 @@ class node {
         if (const p2p_operation closing = closing_.exchange(0)) p2p_operation_cancel(closing, nullptr);
     }
 
+    std::shared_ptr<detail::operations> operations_;
     std::atomic<p2p_operation> closing_{0};
     detail::node_handle handle_;
 };

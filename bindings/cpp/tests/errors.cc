@@ -35,8 +35,8 @@ TEST("each mistake has its code and names what is wrong") {
         "none");
     HAS(THROWS(status::not_found, two.near.close_stream(12345)).what(), "12345");
     HAS(THROWS(status::invalid_argument, two.near.close_mounts({})).what(), "which mounts");
-    THROWS(status::unreachable,
-           two.near.connect("/ip4/127.0.0.1/tcp/1/p2p/" + p2pmount::node().peer_id(), p2pmount::forever));
+    const test::refusing_port nobody;
+    THROWS(status::unreachable, two.near.connect(nobody.peer(), p2pmount::forever));
 }
 
 TEST("a time limit that passes is a timed_out, temporary error") {

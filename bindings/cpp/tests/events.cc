@@ -173,12 +173,11 @@ TEST("an overflow is told, and events of unknown kinds are just rows") {
 TEST("events say what was refused and why") {
     test::pair two;
     auto events = two.far.events(event_kind::target_refused);
-    std::string gone;
-    { gone = test::server().address(); }
-    const auto dead = two.far.listen("dead", gone);
+    const test::refusing_port nobody;
+    const auto dead = two.far.listen("dead", nobody.address());
     const auto forward = two.near.forward("dead", "127.0.0.1:0", two.far.address());
     CHECK(test::client(forward.address()).was_reset());
     const auto event = test::await(events, [](const auto &) { return true; });
     EQUAL(event.integer("code"), status::target_refused);
-    HAS(event["message"], gone);
+    HAS(event["message"], nobody.address());
 }

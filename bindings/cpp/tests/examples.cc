@@ -3,10 +3,12 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <cstdlib>
+#include <fstream>
 #include <utility>
 
 #include "test.hpp"
@@ -46,6 +48,7 @@ class program {
     // Everything that is still printed, after which the program ends with this status.
     std::string ends_with(int status);
     std::string complaints() const { return all(complaints_); }
+    pid_t pid() const { return pid_; }
 
    private:
     bool more(int ms);
@@ -188,6 +191,38 @@ TEST("example echo: five messages go there and back") {
     HAS(program("echo", {"client", "open.timeout=2s", peer}).ends_with(1), "forward: ");
     HAS(program("echo", {"client"}).ends_with(2), "usage: echo server");
 }
+
+// AddressSanitizer does not live without more memory.
+#ifndef __SANITIZE_ADDRESS__
+TEST("example echo: a client for whom no thread can be had is closed, and the next one is served") {
+    // The stacks of threads that ask for no size of their own are that large: the library's are not.
+    constexpr rlim_t stack = 256 << 20;
+    rlimit limit{};
+    CHECK(::getrlimit(RLIMIT_STACK, &limit) == 0);
+    limit.rlim_cur = stack;
+    CHECK(::setrlimit(RLIMIT_STACK, &limit) == 0);
+    program server("echo", {"server", "transports=tcp"});
+    const std::string peer = joined(server.values("address"));
+    p2pmount::node node;
+    node.connect(peer, test::patience);
+    const auto forward = node.forward("echo-protocol", "127.0.0.1:0", peer);
+
+    rlim_t pages = 0;
+    std::ifstream("/proc/" + std::to_string(server.pid()) + "/statm") >> pages;
+    CHECK(::prlimit(server.pid(), RLIMIT_AS, nullptr, &limit) == 0);
+    const rlimit tight{pages * static_cast<rlim_t>(::sysconf(_SC_PAGESIZE)) + stack / 2, limit.rlim_max};
+    CHECK(::prlimit(server.pid(), RLIMIT_AS, &tight, nullptr) == 0);
+    EQUAL(test::client(forward.address()).rest(), "");
+    CHECK(::prlimit(server.pid(), RLIMIT_AS, &limit, nullptr) == 0);
+
+    const test::client next(forward.address());
+    next.send("x");
+    next.end();
+    EQUAL(next.rest(), "x");
+    server.end_input();
+    EQUAL(server.ends_with(0), "");
+}
+#endif
 
 TEST("example list: a stream appears, counts and goes, by events alone") {
     const test::server service;

@@ -1,4 +1,9 @@
 // Objects close themselves, in any order; what is used too late is an error.
+#include <iterator>
+#if __has_include(<ranges>)
+#include <ranges>
+#endif
+
 #include "test.hpp"
 
 using p2pmount::list_kind;
@@ -92,13 +97,20 @@ TEST("what is used after its close throws bad_handle") {
 
 TEST("what was moved away throws bad_handle, and never acts on the process") {
     p2pmount::node node;
+    auto queue = node.events(p2pmount::event_kind::mount);
     p2pmount::mount mount = node.listen("x", "8080");
-    auto queue = node.events();
-    auto closing = node.connect_async("/ip4/127.0.0.1/tcp/1/p2p/" + p2pmount::node().peer_id(), 5s);
+    auto rows = node.list(list_kind::listeners);
+    auto row = rows[0];
+    auto event = queue.next(test::patience).value();
+    const test::refusing_port nobody;
+    auto closing = node.connect_async(nobody.peer(), 5s);
     const p2pmount::node kept = std::move(node);
     const p2pmount::mount kept_mount = std::move(mount);
     const auto kept_queue = std::move(queue);
     const auto kept_closing = std::move(closing);
+    const auto kept_rows = std::move(rows);
+    const auto kept_row = std::move(row);
+    const auto kept_event = std::move(event);
     // NOLINTBEGIN: the point is to use them.
     HAS(THROWS(status::bad_handle, node.list(list_kind::process)).what(), "moved");
     THROWS(status::bad_handle, node.set("log.level", "off"));
@@ -107,16 +119,65 @@ TEST("what was moved away throws bad_handle, and never acts on the process") {
     THROWS(status::bad_handle, mount.list(list_kind::process));
     THROWS(status::bad_handle, mount.set("log.level", "off"));
     THROWS(status::bad_handle, mount.get("log.level"));
-    THROWS(status::bad_handle, queue.next(0ms));
-    THROWS(status::bad_handle, queue.fd());
-    THROWS(status::bad_handle, closing.cancel());
-    THROWS(status::bad_handle, closing.wait(0ms));
+    THROWS(status::bad_handle, node.connect_async(nobody.peer(), 5s));
+    THROWS(status::bad_handle, node.close_async(5s));
+    const auto moved = "was released or moved to another object"s;
+    HAS(THROWS(status::bad_handle, queue.next(0ms)).what(), "this queue of events " + moved);
+    HAS(THROWS(status::bad_handle, queue.fd()).what(), "this queue of events " + moved);
+    CHECK(!queue.ended());
+    HAS(THROWS(status::bad_handle, closing.id()).what(), "this operation " + moved);
+    HAS(THROWS(status::bad_handle, closing.cancel()).what(), "this operation " + moved);
+    HAS(THROWS(status::bad_handle, closing.wait(0ms)).what(), "this operation " + moved);
+    HAS(THROWS(status::bad_handle, closing.get()).what(), "this operation " + moved);
+    HAS(THROWS(status::bad_handle, row["kind"]).what(), "this row " + moved);
+    HAS(THROWS(status::bad_handle, row.fields()).what(), "this row " + moved);
+    HAS(THROWS(status::bad_handle, event.kind()).what(), "this row " + moved);
+    HAS(THROWS(status::bad_handle, rows[0]["kind"]).what(), "this row " + moved);
+    EQUAL(rows.size(), 0U);
+    CHECK(rows.empty() && rows.begin() == rows.end());
     node.close();
     mount.close();
     queue.close();
     // NOLINTEND
     EQUAL(kept_mount.address(), "127.0.0.1:8080");
     EQUAL(kept.list(list_kind::listeners).size(), 1U);
+    EQUAL(kept_rows.size(), 1U);
+    EQUAL(kept_row["kind"], "listener");
+    EQUAL(kept_event["kind"], "mount");
+}
+
+// A whole number as a field is a mistake, and 0 would be a null pointer.
+template <class Row, class = void>
+inline constexpr bool takes_zero = false;
+template <class Row>
+inline constexpr bool takes_zero<Row, std::void_t<decltype(std::declval<const Row &>()[0])>> = true;
+static_assert(takes_zero<p2pmount::snapshot> && !takes_zero<p2pmount::row> && !takes_zero<p2pmount::event>);
+
+#ifdef __cpp_lib_ranges
+static_assert(std::ranges::input_range<const p2pmount::snapshot> && std::ranges::input_range<p2pmount::event_queue>);
+#endif
+
+TEST("an iterator over a list keeps it, and does what an input iterator does") {
+    const auto before = handles();
+    {
+        p2pmount::node node;
+        const auto first = node.listen("a", "8080");
+        const auto second = node.listen("b", "8080");
+        auto each = node.list(list_kind::listeners).begin();
+        static_assert(std::is_same_v<decltype(*each), p2pmount::snapshot::iterator::reference>);
+        static_assert(std::is_same_v<decltype(each.operator->()), p2pmount::snapshot::iterator::pointer>);
+        const std::string protocol = each->text("protocol");
+        EQUAL((*each)["protocol"], protocol);
+        EQUAL((*each++)["protocol"], protocol);
+        CHECK(each->text("protocol") != protocol);
+        const auto rows = node.list(list_kind::listeners);
+        const std::vector<p2pmount::row> copied(rows.begin(), rows.end());
+        EQUAL(copied.size(), 2U);
+        EQUAL(std::distance(rows.begin(), rows.end()), 2);
+        const p2pmount::snapshot::iterator nowhere;
+        THROWS(status::bad_handle, nowhere->text("protocol"));
+    }
+    EQUAL(handles(), before);
 }
 
 TEST("an assignment closes what was there before") {
@@ -152,7 +213,8 @@ TEST("mounts, queues, rows and operations may outlive their node") {
     auto queue = node->events();
     const auto rows = node->list(list_kind::listeners);
     auto row = std::make_unique<p2pmount::row>(node->list(list_kind::node)[0]);
-    auto connecting = node->connect_async("/ip4/127.0.0.1/tcp/1/p2p/" + p2pmount::node().peer_id(), p2pmount::forever);
+    const test::refusing_port nobody;
+    auto connecting = node->connect_async(nobody.peer(), p2pmount::forever);
     const std::string id = node->peer_id();
     node.reset();
     EQUAL(rows[0]["target"], "127.0.0.1:8080");
@@ -203,4 +265,24 @@ TEST("the end of a node does not wait for a draining in the background") {
     { const p2pmount::node gone = std::move(two.near); }
     CHECK(std::chrono::steady_clock::now() - before < 10s);
     THROWS(status::cancelled, closing.get());
+}
+
+TEST("a close without a drain ends a draining in the background, one with a drain waits for it") {
+    test::pair two;
+    const test::client open(two.forward.address());
+    open.send("a");
+    EQUAL(open.receive(1), "a");
+    auto closing = two.near.close_async(p2pmount::forever);
+    CHECK(!closing.wait(50ms));
+    THROWS(status::closed, two.near.close_async(0ms));
+    std::thread waiting([&] { two.near.close(1ms); });
+    CHECK(!closing.wait(100ms));
+    open.send("b");
+    EQUAL(open.receive(1), "b");
+    two.near.close();
+    THROWS(status::cancelled, closing.get());
+    CHECK(open.was_reset());
+    waiting.join();
+    THROWS(status::bad_handle, two.near.close_async(0ms));
+    two.near.close();
 }

@@ -57,6 +57,21 @@ p2pmount::descriptor tcp() {
     return fd;
 }
 
+// Binds to a free port and tells the address.
+std::string bind_free(const p2pmount::descriptor &fd) {
+    sockaddr_in place = loopback("127.0.0.1:0");
+    socklen_t size = sizeof place;
+    auto *const generic = reinterpret_cast<sockaddr *>(&place);
+    if (::bind(fd.get(), generic, size) != 0 || ::getsockname(fd.get(), generic, &size) != 0) fail_system("bind");
+    return "127.0.0.1:" + std::to_string(ntohs(place.sin_port));
+}
+
+// Where a peer whose address this is would be; its id is that of a node which is gone.
+std::string peer_at(const std::string &address) {
+    const p2pmount::node somebody({{"listen.addresses", ""}});
+    return "/ip4/127.0.0.1/tcp/" + address.substr(address.rfind(':') + 1) + "/p2p/" + somebody.peer_id();
+}
+
 bool connected(const p2pmount::descriptor &fd, const std::string &address) {
     const sockaddr_in to = loopback(address);
     return ::connect(fd.get(), reinterpret_cast<const sockaddr *>(&to), sizeof to) == 0;
@@ -126,13 +141,8 @@ bool client::was_reset() const {
 }
 
 server::server(std::function<void(client)> serve) : fd_(tcp()) {
-    sockaddr_in place = loopback("127.0.0.1:0");
-    socklen_t size = sizeof place;
-    auto *const generic = reinterpret_cast<sockaddr *>(&place);
-    if (::bind(fd_.get(), generic, size) != 0 || ::listen(fd_.get(), 128) != 0 ||
-        ::getsockname(fd_.get(), generic, &size) != 0)
-        fail_system("a server");
-    address_ = "127.0.0.1:" + std::to_string(ntohs(place.sin_port));
+    address_ = bind_free(fd_);
+    if (::listen(fd_.get(), 128) != 0) fail_system("listen");
     accepting_ = std::thread([this, serve] {
         for (;;) {
             const int fd = ::accept4(fd_.get(), nullptr, nullptr, SOCK_CLOEXEC);
@@ -170,6 +180,10 @@ void server::silent(client connection) {
     ::poll(&wanted, 1, -1);
 }
 
+refusing_port::refusing_port() : fd_(tcp()), address_(bind_free(fd_)) {}
+
+std::string refusing_port::peer() const { return peer_at(address_); }
+
 bool is_free(const std::string &address) { return !connected(tcp(), address); }
 
 pair::pair(const p2pmount::options &of_nodes)
@@ -185,11 +199,7 @@ void pair::echo_must_work() const {
     EQUAL(connection.rest(), "Hello, world!");
 }
 
-std::string silent_peer(const server &silent) {
-    const p2pmount::node somebody({{"listen.addresses", ""}});
-    const std::string port = silent.address().substr(silent.address().rfind(':') + 1);
-    return "/ip4/127.0.0.1/tcp/" + port + "/p2p/" + somebody.peer_id();
-}
+std::string silent_peer(const server &silent) { return peer_at(silent.address()); }
 
 p2pmount::event await(p2pmount::event_queue &queue, const std::function<bool(const p2pmount::event &)> &wanted) {
     const auto deadline = std::chrono::steady_clock::now() + patience;

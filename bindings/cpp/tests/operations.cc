@@ -82,6 +82,79 @@ TEST("several threads may wait for one end") {
     CHECK(connecting.wait(0ms));
 }
 
+TEST("threads that wait for one close in the background all get its end, never an error of the queue") {
+    for (int round = 0; round < 150; round++) {
+        p2pmount::node node({{"transports", "tcp"}, {"listen.addresses", ""}});
+        auto closing = node.close_async(0ms);
+        std::vector<std::thread> threads;
+        for (int i = 0; i < 6; i++) threads.emplace_back([&] { closing.get(); });
+        for (auto &thread : threads) thread.join();
+    }
+}
+
+TEST("all operations of a node share one queue") {
+    const auto handles = [] { return p2pmount::list(list_kind::process)[0].integer("handles"); };
+    const test::server silent(test::server::silent);
+    p2pmount::node node({{"transports", "tcp"}});
+    const auto peer = test::silent_peer(silent);
+    const test::refusing_port nobody;
+    const auto before = handles();
+    {
+        std::vector<p2pmount::operation<void>> running;
+        for (int i = 0; i < 100; i++) running.push_back(node.connect_async(peer, p2pmount::forever));
+        EQUAL(handles(), before + 100 + 1);
+        // The ends of those that are gone are kept nowhere.
+        for (int i = 0; i < 100; i++) THROWS(status::unreachable, node.connect_async(nobody.peer(), 10s).get());
+        EQUAL(handles(), before + 100 + 1);
+        p2pmount::node moved = std::move(node);
+        running.push_back(moved.connect_async(peer, p2pmount::forever));
+        EQUAL(handles(), before + 101 + 1);
+        running.front().cancel();
+        THROWS(status::cancelled, running.front().get());
+    }
+    EQUAL(handles(), before - 1);
+}
+
+TEST("a thread that stops waiting leaves the queue to the next, and takes the ends of others meanwhile") {
+    const test::server silent(test::server::silent);
+    p2pmount::node node({{"transports", "tcp"}});
+    const auto peer = test::silent_peer(silent);
+    auto never = node.connect_async(peer, p2pmount::forever);
+    std::vector<p2pmount::operation<void>> running;
+    for (int i = 0; i < 6; i++) running.push_back(node.connect_async(peer, p2pmount::forever));
+    std::atomic<int> woken{0};
+    std::vector<std::thread> threads;
+    std::thread first([&] { CHECK(!never.wait(300ms)); });
+    for (auto &each : running)
+        threads.emplace_back([&] {
+            CHECK(!each.wait(100ms));
+            THROWS(status::cancelled, each.get());
+            woken++;
+        });
+    std::this_thread::sleep_for(150ms);
+    for (std::size_t i = 0; i < 3; i++) running[i].cancel();
+    while (woken < 3) std::this_thread::sleep_for(1ms);
+    CHECK(first.joinable());
+    first.join();
+    for (std::size_t i = 3; i < 6; i++) running[i].cancel();
+    for (auto &thread : threads) thread.join();
+    CHECK(!never.wait(0ms));
+}
+
+TEST("an assignment ends the operation that was there before") {
+    const test::server silent(test::server::silent);
+    p2pmount::node node({{"transports", "tcp"}});
+    auto events = node.events(event_kind::operation);
+    const auto peer = test::silent_peer(silent);
+    auto running = node.connect_async(peer, p2pmount::forever);
+    const auto before = static_cast<std::int64_t>(running.id());
+    running = node.connect_async(peer, p2pmount::forever);
+    const auto end = test::await(events, [](const auto &) { return true; });
+    EQUAL(end.integer("operation"), before);
+    EQUAL(end.integer("code"), status::cancelled);
+    CHECK(!running.wait(0ms));
+}
+
 TEST("operations do not take each other's end") {
     test::pair two;
     std::vector<p2pmount::operation<p2pmount::mount>> running;

@@ -37,13 +37,23 @@ TEST("each kind of value becomes the text that the library reads") {
     EQUAL(option_value(std::vector<int>{1, 2}).text(), "1,2");
     const char *const array[] = {"x", "y"};
     EQUAL(option_value(array).text(), "x,y");
+    // In C++20 a character type of its own.
+    EQUAL(option_value(u8"tcp").text(), "tcp");
+    EQUAL(option_value({u8"tcp", u8"\u00ef"}).text(), "tcp,\xc3\xaf");
+    EQUAL(option_value(&u8"tcp"[1]).text(), "cp");
+    EQUAL(option_value(std::filesystem::path("x").u8string()).text(), "x");
     const option_value copied = option_value(3);
     EQUAL(option_value(copied).text(), "3");
 }
 
+static_assert(!std::is_constructible_v<option_value, std::nullptr_t>);
+static_assert(!std::is_convertible_v<std::nullptr_t, option_value>);
+
 TEST("a value that has no text is refused with a sentence") {
     const char *nothing = nullptr;
     HAS(THROWS(status::invalid_argument, option_value(nothing)).what(), "null");
+    const auto *no_utf8 = true ? nullptr : u8"";
+    HAS(THROWS(status::invalid_argument, option_value(no_utf8)).what(), "null");
     HAS(THROWS(status::invalid_argument, option_value(std::chrono::hours::max())).what(), "duration");
     HAS(THROWS(status::invalid_argument, option_value(std::chrono::duration<double>(std::nan("")))).what(), "duration");
 }

@@ -92,7 +92,8 @@ TEST("a forked child gets errors from what it inherited, and its destructors end
         THROWS(status::forked, queue->close());
         THROWS(status::forked, static_operation->wait());
         THROWS(status::forked, static_operation->cancel());
-        operation->get();
+        THROWS(status::forked, operation->wait(0ms));
+        THROWS(status::forked, operation->get());
         // The test pair's server joins a thread that the child does not have; the objects of the library alone go here.
         operation.reset();
         queue.reset();
@@ -115,6 +116,36 @@ TEST("a forked child gets errors from what it inherited, and its destructors end
     EQUAL((*rows)[0]["kind"], "forward");
     static_client->send("b");
     EQUAL(static_client->receive(1), "b");
+}
+
+TEST("a child that is forked while threads wait for operations is not held up by what they held") {
+    const test::server silent(test::server::silent);
+    auto node = std::make_unique<p2pmount::node>(p2pmount::options{{"transports", "tcp"}});
+    const auto peer = test::silent_peer(silent);
+    using operation = p2pmount::operation<void>;
+    auto connecting = std::make_unique<operation>(node->connect_async(peer, p2pmount::forever));
+    std::atomic<int> waiting{0};
+    std::vector<std::thread> threads;
+    for (int i = 0; i < 3; i++)
+        threads.emplace_back([&] {
+            waiting++;
+            THROWS(status::cancelled, connecting->get());
+        });
+    while (waiting < 3) std::this_thread::sleep_for(1ms);
+    CHECK(!connecting->wait(50ms));
+    test::in_child([&] {
+        THROWS(status::forked, connecting->wait());
+        THROWS(status::forked, connecting->get());
+        THROWS(status::forked, node->connect_async(peer, p2pmount::forever));
+        THROWS(status::forked, node->close_async(0ms));
+        connecting.reset();
+        node.reset();
+        static_cast<void>(new std::vector<std::thread>(std::move(threads)));
+        // What the child does not have is not ended by it.
+        ::_exit(0);
+    });
+    connecting->cancel();
+    for (auto &thread : threads) thread.join();
 }
 
 // A node in static storage for good: a child that ends through exit() runs its destructor.

@@ -126,6 +126,20 @@ class server {
     std::thread accepting_;
 };
 
+// An address at which nobody listens and nobody else can: its port is taken as long as this lives.
+class refusing_port {
+   public:
+    refusing_port();
+
+    const std::string &address() const { return address_; }
+    // The same as the address of a peer.
+    std::string peer() const;
+
+   private:
+    p2pmount::descriptor fd_;
+    std::string address_;
+};
+
 // Whether nothing accepts connections at the address.
 bool is_free(const std::string &address);
 
