@@ -109,7 +109,10 @@ check-tools: tools
 $(BINDINGS:%=check-%): check-%: lib
 	scripts/$*.sh check
 
-install: lib ## the library, headers, pkg-config and CMake files, below DESTDIR and PREFIX
+# As root there is often no cargo: this installs what `make lib` has built.
+install: ## what make lib has built: library, headers, pkg-config and CMake files, below DESTDIR and PREFIX
+	@test -f $(RELEASE)/libp2pmount.so -a -f $(RELEASE)/libp2pmount.a || \
+	    { echo "the library is not built yet: run make lib first, then make install"; exit 1; }
 	$(INSTALL) -d $(DESTDIR)$(LIBDIR)/pkgconfig $(DESTDIR)$(LIBDIR)/cmake/p2pmount $(DESTDIR)$(INCLUDEDIR)
 	$(INSTALL) -m 755 $(RELEASE)/libp2pmount.so $(DESTDIR)$(LIBDIR)/libp2pmount.so.$(VERSION)
 	ln -sf libp2pmount.so.$(VERSION) $(DESTDIR)$(LIBDIR)/libp2pmount.so.$(ABI)

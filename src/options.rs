@@ -239,7 +239,7 @@ pub static TABLE: &[Spec] = &[
         scopes: &[Node],
         live: false,
         secret: false,
-        doc: "How far the node reaches: local is the loopback interface only, without any name look-up; private contacts only what it is told to; public behaves as private in this version.",
+        doc: "How far the node reaches: local is the loopback interface only, also for targets and listen addresses, without any name look-up; private contacts only what it is told to; public behaves as private in this version.",
     },
     Spec {
         name: "open.timeout",
@@ -392,18 +392,20 @@ pub static TABLE: &[Spec] = &[
         scopes: &[Forward],
         live: false,
         secret: false,
-        doc: "A forward is made only if the peer can be reached and offers the protocol; the target sees one connection that ends at once.",
+        doc: "A forward is made only if the peer can be reached and offers the protocol; the target sees one client that leaves without a word.",
     },
 ];
 
 /// The option called `name`.
 pub fn find(name: &str) -> Result<&'static Spec> {
     TABLE.iter().find(|spec| spec.name == name).ok_or_else(|| {
-        let near = TABLE.iter().map(|spec| spec.name).min_by_key(|known| distance(known, name)).unwrap_or("");
+        let near = TABLE.iter().map(|spec| (distance(spec.name, name), spec.name)).min();
+        let near = near.filter(|(distance, known)| 2 * distance < known.len().max(name.len()));
+        let near = near.map_or(String::new(), |(_, known)| format!("the nearest name is '{known}', "));
         Error::new(
             Status::BadOption,
             format!(
-                "option '{}' does not exist; the nearest name is '{near}', all of them are in docs/OPTIONS.md",
+                "option '{}' does not exist; {near}all of them are in docs/OPTIONS.md and in the list of options",
                 quote(name)
             ),
         )
@@ -765,7 +767,13 @@ mod tests {
         assert_eq!(error.status, Status::BadOption);
         assert_eq!(
             error.message,
-            "option 'open.timout' does not exist; the nearest name is 'open.timeout', all of them are in docs/OPTIONS.md"
+            "option 'open.timout' does not exist; the nearest name is 'open.timeout', all of them are in docs/OPTIONS.md and in \
+             the list of options"
+        );
+        let error = Options::new().set("nope", "1").unwrap_err();
+        assert_eq!(
+            error.message,
+            "option 'nope' does not exist; all of them are in docs/OPTIONS.md and in the list of options"
         );
     }
 

@@ -64,7 +64,7 @@ fn run(command: &mut Command) -> String {
 }
 
 fn make_install(variables: &[String]) {
-    run(command("make", &["-C", &root().to_string_lossy(), "install"]).args(variables));
+    run(command("make", &["-C", &root().to_string_lossy(), "lib", "install"]).args(variables));
 }
 
 /// The prefix into which the library is installed once for all tests.

@@ -40,9 +40,12 @@ func TestAnOperationThatEndsBeforeItIsWaitedForIsNotLost(t *testing.T) {
 	waiting, stop := context.WithCancel(ctx)
 	reading := make(chan error)
 	go func() { reading <- node.Connect(waiting, "/ip4/127.0.0.1/tcp/"+port+"/p2p/"+nobody.PeerID()) }()
-	if _, err := listener.Accept(); err != nil {
+	silent, err := listener.Accept()
+	if err != nil {
 		t.Fatal(err)
 	}
+	// Forgotten, it would be closed by the garbage collector, which is an answer.
+	defer silent.Close()
 	_, err = node.operations.run(ctx, node.handle, func() (uint64, error) {
 		operation, err := connectStart(node.handle, peer, -1)
 		for seen := false; !seen && ctx.Err() == nil; time.Sleep(time.Millisecond) {

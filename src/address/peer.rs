@@ -125,7 +125,10 @@ fn decode_id(id: &str) -> Result<PeerId, String> {
 }
 
 fn not_an_id(id: &str) -> String {
-    format!("has the id '{}', which is not a peer id (those begin with 12D3KooW, Qm, 16Uiu2 or k51)", quote(id))
+    format!(
+        "has the id '{}', which is mistyped or cut short (whole peer ids begin with 12D3KooW, Qm, 16Uiu2, k51 or bafz)",
+        quote(id)
+    )
 }
 
 /// The addresses at which a node shall listen: comma separated `/ip4|ip6/.../tcp/P` or `/ip4|ip6/.../udp/P/quic-v1`,

@@ -2,6 +2,7 @@
 
 use std::{fmt, io, sync::Arc, time::Duration};
 
+use futures::{AsyncReadExt, AsyncWriteExt};
 use libp2p::PeerId;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
@@ -11,7 +12,7 @@ use super::{
     Mount, MountEnd, Shared, State, Tunnel, carry,
     listener::no_descriptor,
     local::{Acceptor, LocalListener, LocalStream},
-    run_mount,
+    run_mount, stays_local,
     streams::Permit,
 };
 use crate::{
@@ -19,7 +20,7 @@ use crate::{
     error::{Error, Result, Status},
     events::kind,
     fault,
-    network::Pin,
+    network::{Pin, TunnelStream},
     options::{Options, Scope},
     process::{self, Descriptor},
     protocol::ProtocolName,
@@ -31,6 +32,10 @@ const RECONNECT_FIRST: Duration = Duration::from_millis(500);
 const RECONNECT_LONGEST: Duration = Duration::from_secs(60);
 /// Longest pause after the system had no descriptor to accept with.
 const ACCEPT_PAUSE: Duration = Duration::from_secs(1);
+
+/// How long, and how many bytes, a target may take to answer a client that went without a word, before it is reset.
+const LEAVE_TIME: Duration = Duration::from_secs(1);
+const LEAVE_BYTES: u64 = 64 * 1024;
 
 /// Keeps a forward's peer connected once the forward is in use.
 #[derive(Default)]
@@ -59,9 +64,15 @@ pub struct Prepared {
 /// Checks everything about a forward that needs no peer, and binds its listen address. Needs a runtime.
 pub fn prepare(shared: &Arc<Shared>, [protocol, listen, peer]: [&str; 3], options: &Options) -> Result<Prepared> {
     let task = shared.tasks.token();
-    let values = shared.options.read().child(Scope::Forward, options)?;
+    let (values, local_only) = {
+        let node = shared.options.read();
+        (node.child(Scope::Forward, options)?, node.text("network") == "local")
+    };
     let protocol = ProtocolName::parse(protocol, values.bool("protocol.custom"))?;
     let listen = LocalAddress::parse_listen(listen)?;
+    if local_only {
+        stays_local("listen address", &listen)?;
+    }
     let PeerAddress { peer, addresses } = PeerAddress::parse(peer)?;
     check_peer(shared, &peer, &addresses)?;
     let listener = LocalListener::bind(&listen)?;
@@ -122,11 +133,22 @@ async fn verified(shared: &Arc<Shared>, mount: &Arc<Mount>, peer: PeerId, cancel
         () = shared.closing.cancelled() => Err(Error::closed("the node")),
         () = cancelled.cancelled() => Err(Error::cancelled("verifying")),
         stream = shared.network.open_stream(peer, &mount.protocol, time) => {
-            // Dropped at once, which resets it.
-            stream?;
+            shared.tasks.spawn_on(take_leave(shared.clone(), stream?), &shared.runtime);
             engage(shared, mount);
             Ok(())
         }
+    }
+}
+
+/// Ends a stream that only was to show that it can be opened, so that the target sees a client that came and went.
+async fn take_leave(shared: Arc<Shared>, mut stream: TunnelStream) {
+    let leave = async {
+        stream.close().await?;
+        futures::io::copy((&mut stream).take(LEAVE_BYTES), &mut futures::io::sink()).await
+    };
+    tokio::select! {
+        () = shared.closing.cancelled() => {}
+        _ = tokio::time::timeout(LEAVE_TIME, leave) => {}
     }
 }
 

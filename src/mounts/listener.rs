@@ -2,7 +2,7 @@
 
 use std::{io, sync::Arc};
 
-use super::{Access, Kind, Mount, MountEnd, Shared, State, Tunnel, carry, local, run_mount};
+use super::{Access, Kind, Mount, MountEnd, Shared, State, Tunnel, carry, local, run_mount, stays_local};
 use crate::{
     address::LocalAddress,
     error::{Error, Result, Status, quote},
@@ -21,13 +21,8 @@ pub fn listen(shared: &Arc<Shared>, protocol: &str, target: &str, options: &Opti
     };
     let protocol = ProtocolName::parse(protocol, values.bool("protocol.custom"))?;
     let target = LocalAddress::parse_target(target)?;
-    if local_only && matches!(target, LocalAddress::Dns { .. }) {
-        return Err(Error::new(
-            Status::BadAddress,
-            format!(
-                "target address {target} is a name, and names are not looked up with network=local; give an IP address or localhost"
-            ),
-        ));
+    if local_only {
+        stays_local("target address", &target)?;
     }
     let access = Arc::new(Access::new(&values));
     let registration = shared.network.register(&protocol, access.clone()).ok_or_else(|| {

@@ -366,6 +366,20 @@ struct Tunnel {
     descriptor: Descriptor,
 }
 
+/// Refuses what leaves the machine; for nodes with network=local.
+fn stays_local(what: &str, address: &LocalAddress) -> Result<()> {
+    let reason = match address {
+        LocalAddress::Dns { .. } => {
+            "is a name, and names are not looked up with network=local; give an IP address or localhost"
+        }
+        LocalAddress::Tcp(address) if !address.ip().to_canonical().is_loopback() => {
+            "is not a loopback address, and network=local allows no other"
+        }
+        _ => return Ok(()),
+    };
+    Err(Error::new(Status::BadAddress, format!("{what} {address} {reason}")))
+}
+
 /// Carries one stream from its opening to its end, with its events and counters.
 async fn carry(shared: &Arc<Shared>, mount: &Arc<Mount>, tunnel: Tunnel) {
     let Tunnel { local, mut stream, origin, permit, descriptor } = tunnel;
@@ -383,7 +397,7 @@ async fn carry(shared: &Arc<Shared>, mount: &Arc<Mount>, tunnel: Tunnel) {
     drop((local, stream, descriptor));
     shared.streams.settle(&live);
     let [received, sent] = live.bytes.totals();
-    let error = reason.error(live.id);
+    let error = reason.error(live.id, mount.kind(), received);
     if let Some(error) = error.as_ref().filter(|_| reason.is_trouble()) {
         mount.set_error(error);
     }

@@ -14,7 +14,7 @@ use parking_lot::{Mutex, RwLock};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Mount,
+    Kind, Mount,
     splice::{Bytes, End},
 };
 use crate::{
@@ -56,11 +56,14 @@ impl Reason {
         matches!(self, Reason::PeerReset | Reason::Internal)
     }
 
-    /// What happened to stream `id`; `None` if all went well.
-    pub fn error(self, id: u64) -> Option<Error> {
+    /// What happened to stream `id`, which had `received` so many bytes from the peer; `None` if all went well.
+    pub fn error(self, id: u64, kind: Kind, received: u64) -> Option<Error> {
         let (status, what) = match self {
             Reason::Finished => return None,
             Reason::LocalReset => (Status::Reset, "was reset by the local side"),
+            Reason::PeerReset if received == 0 && kind == Kind::Forward => {
+                (Status::Reset, "was reset by the peer before anything came from it; its target may be down")
+            }
             Reason::PeerReset => (Status::Reset, "was reset by the peer"),
             Reason::ConnectionLost => (Status::Reset, "was cut because its connection was lost"),
             Reason::Requested => (Status::Closed, "was closed by request"),

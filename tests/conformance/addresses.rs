@@ -2,6 +2,9 @@
 
 use super::*;
 
+/// Mounts may be on any interface; the node itself stays on the loopback interface.
+const PRIVATE: &[(&str, &str)] = &[("network", "private"), ("listen.addresses", "/ip4/127.0.0.1/tcp/0")];
+
 #[test]
 fn localhost_listens_on_both_families_and_reaches_targets_on_either() {
     let _limit = limit(30);
@@ -56,7 +59,7 @@ fn every_spelling_of_a_local_address_is_bound_and_dialled() {
 #[test]
 fn all_interfaces_are_bound_only_when_spelled_and_are_listed_so() {
     let _limit = limit(30);
-    let pair = Pair::open(TCP);
+    let pair = Pair::open(PRIVATE);
     let echo = Target::echo();
     pair.far.expose("p2p-test", &echo.text(), &[]);
     let all = |listen: &str| {
@@ -67,6 +70,24 @@ fn all_interfaces_are_bound_only_when_spelled_and_are_listed_so() {
     };
     assert_eq!(["0", ":0", "localhost:0", "0.0.0.0:0", "[::]:0"].map(all), [0, 0, 0, 1, 1]);
     assert_error(listen(&pair.far, "other", "0.0.0.0:80", &[]), Status::BadAddress, "write 127.0.0.1:80");
+}
+
+#[test]
+fn a_node_that_is_local_keeps_its_mounts_on_the_loopback_interface() {
+    let _limit = limit(30);
+    let node = TestNode::open(TCP);
+    let peer = format!("/ip4/127.0.0.1/tcp/1/p2p/{PEER}");
+    for address in ["0.0.0.0:0", "[::]:0", "192.0.2.1:0"] {
+        let error = assert_error(forward(&node, ["a", address, &peer], &[]), Status::BadAddress, "");
+        let sentence = format!("listen address {address} is not a loopback address, and network=local allows no other");
+        assert_eq!(error.message, sentence);
+    }
+    let error = assert_error(listen(&node, "a", "192.0.2.1:80", &[]), Status::BadAddress, "");
+    assert_eq!(
+        error.message,
+        "target address 192.0.2.1:80 is not a loopback address, and network=local allows no other"
+    );
+    assert!(node.forwards().is_empty() && node.listeners().is_empty());
 }
 
 #[test]
@@ -167,7 +188,7 @@ fn a_dead_socket_file_is_replaced_and_anything_else_is_in_use() {
 #[test]
 fn an_address_that_cannot_be_bound_is_told_at_once() {
     let _limit = limit(30);
-    let node = TestNode::open(TCP);
+    let node = TestNode::open(PRIVATE);
     let peer = format!("/ip4/127.0.0.1/tcp/1/p2p/{PEER}");
     let taken = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let port = taken.local_addr().unwrap().port();

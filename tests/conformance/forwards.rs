@@ -19,6 +19,8 @@ fn a_verified_forward_is_made_only_if_it_works() {
         assert_eq!(text(&pair.near.forwards()[0], "state"), "connected");
         // What verifying opened ends at once.
         assert!(expect_probe_end(target.accept()));
+        wait_until("the probe has gone", || int(&pair.far.listeners()[0], "streams") == 0);
+        assert_eq!(text(&pair.far.listeners()[0], "error"), "", "a probe is no error");
         let (client, server) = connect(mount.address().parse().unwrap(), &target);
         assert_carries(client, server);
         block(pair.near.close_mount(&mount, true));
@@ -31,12 +33,9 @@ fn a_verified_forward_is_made_only_if_it_works() {
     }
 }
 
-/// The connection that a verification made at the target ends without a byte.
+/// The connection that a verification made at the target ends in order, without a byte.
 fn expect_probe_end(mut probe: TcpStream) -> bool {
-    match probe.read(&mut [0]) {
-        Ok(read) => read == 0,
-        Err(error) => error.kind() == ErrorKind::ConnectionReset,
-    }
+    probe.read(&mut [0]).unwrap() == 0
 }
 
 #[test]

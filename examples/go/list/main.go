@@ -23,12 +23,11 @@ const usage = `usage: list expose [name=value ...] PROTOCOL TARGET [name=value .
 func main() { command.Exit(run(os.Args[1:]), usage) }
 
 func run(arguments []string) error {
-	quit := command.UntilQuit()
-	mounted, err := command.Mount(quit, arguments)
+	mounted, err := command.Mount(arguments)
 	if err != nil {
 		return err
 	}
-	if err := watch(quit, mounted.Node); err != nil {
+	if err := watch(command.UntilQuit(), mounted.Node); err != nil {
 		mounted.Node.Close()
 		return err
 	}

@@ -18,12 +18,10 @@ const usage = `usage: tunnel expose [name=value ...] PROTOCOL TARGET [name=value
 func main() { command.Exit(run(os.Args[1:]), usage) }
 
 func run(arguments []string) error {
-	// "quit" also ends the opening, should it wait for the peer (verify=true).
-	quit := command.UntilQuit()
-	mounted, err := command.Mount(quit, arguments)
+	mounted, err := command.Mount(arguments)
 	if err != nil {
 		return err
 	}
-	<-quit.Done()
+	<-command.UntilQuit().Done()
 	return mounted.Close()
 }

@@ -56,8 +56,11 @@ fn addresses_are_kept_in_order_each_once_without_the_id() {
 
 #[test]
 fn peers_without_exactly_one_good_id_are_refused() {
-    let bad_id =
-        |id: &str| format!("has the id '{id}', which is not a peer id (those begin with 12D3KooW, Qm, 16Uiu2 or k51)");
+    let bad_id = |id: &str| {
+        format!(
+            "has the id '{id}', which is mistyped or cut short (whole peer ids begin with 12D3KooW, Qm, 16Uiu2, k51 or bafz)"
+        )
+    };
     let content = "bafybeigdyrzt5sfp7udm7hu76uh7y26nf3efuylqabf3oclgtqy55fbzdi";
     for (text, why) in [
         ("/ip4/1.2.3.4/tcp/1", "has no peer id; end it with /p2p/<peer id>".into()),
@@ -118,7 +121,7 @@ fn ids_in_access_lists_are_refused_in_their_own_words() {
         ),
         (
             "x",
-            "peer id 'x' has the id 'x', which is not a peer id (those begin with 12D3KooW, Qm, 16Uiu2 or k51)".into(),
+            "peer id 'x' has the id 'x', which is mistyped or cut short (whole peer ids begin with 12D3KooW, Qm, 16Uiu2, k51 or bafz)".into(),
         ),
     ] {
         let error = parse_peer_id(text).unwrap_err();

@@ -130,7 +130,7 @@ func (m *Mounted) Close() error {
 //	forward [name=value ...] PROTOCOL LISTEN PEER [name=value ...]
 //
 // Options before the protocol are the node's, those at the end the mount's.
-func Mount(ctx context.Context, arguments []string) (*Mounted, error) {
+func Mount(arguments []string) (*Mounted, error) {
 	needed := map[string]int{"expose": 2, "forward": 3}
 	if len(arguments) == 0 || needed[arguments[0]] == 0 {
 		return nil, ErrUsage
@@ -146,6 +146,7 @@ func Mount(ctx context.Context, arguments []string) (*Mounted, error) {
 		return nil, fmt.Errorf("%w: %q is not an option of the form name=value", ErrUsage, rest[0])
 	}
 
+	ctx := context.Background()
 	node, err := p2pmount.Open(ctx, nodeOptions)
 	if err != nil {
 		return nil, During("node", err)
