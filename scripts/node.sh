@@ -33,23 +33,36 @@ install() {
     ln -sfn ../../../bindings/node examples/node/node_modules/p2pmount
 }
 
+# Runs biome over the examples, which lie outside of what it takes for the project: over a copy inside.
+biome_examples() {
+    copy=$(mktemp -d)
+    trap 'rm -rf "$copy"' EXIT
+    mkdir "$copy/src"
+    cp biome.json "$copy"
+    cp ../../examples/node/*.mjs "$copy/src"
+    (biome=$PWD/node_modules/.bin/biome && cd "$copy" && "$biome" "$@" --colors=off .)
+}
+
 case ${1:-} in
 install) install ;;
 test)
     install
-    library=${P2PMOUNT_LIBRARY:-${CARGO_TARGET_DIR:-target}/release/libp2pmount.so}
-    if [ ! -e "$library" ]; then
-        echo "there is no $library: build it with make lib" >&2
+    # One library for all tests: one that was left in the package would be found before that of the build.
+    P2PMOUNT_LIBRARY=$(realpath -ms "${P2PMOUNT_LIBRARY:-${CARGO_TARGET_DIR:-target}/release/libp2pmount.so}")
+    export P2PMOUNT_LIBRARY
+    if [ ! -e "$P2PMOUNT_LIBRARY" ]; then
+        echo "there is no $P2PMOUNT_LIBRARY: build it with make lib" >&2
         exit 1
     fi
     cd bindings/node
     # Each test has a limit of its own; these are for one that blocks its process.
-    timeout --kill-after=10 600 node --test --test-timeout=240000 --test-reporter=spec test/
+    timeout --kill-after=10 600 node --test --test-timeout=240000 --test-reporter=spec test/*.test.mjs
     ;;
 check)
     install
     cd bindings/node
     npx --no-install biome ci --colors=off .
+    biome_examples ci
     npx --no-install tsc
     npx --no-install tsc -p test/types
     echo "check of bindings/node: all right"
@@ -58,6 +71,8 @@ fmt)
     install
     cd bindings/node
     npx --no-install biome check --write --colors=off .
+    biome_examples check --write
+    cp "$copy"/src/*.mjs ../../examples/node
     ;;
 *)
     sed -n '2,9s/^# \{0,1\}//p' "$0" >&2

@@ -13,7 +13,7 @@ import { Node } from "p2pmount";
 import { attempt, printNode, runMain, takeOptions, takeWords, UsageError, untilQuit } from "./common.mjs";
 
 const PROTOCOL = "echo-protocol";
-const  USAGE = `usage: echo.mjs server [name=value ...]
+const USAGE = `usage: echo.mjs server [name=value ...]
        echo.mjs client [name=value ...] PEER`;
 
 async function server(args) {
@@ -28,13 +28,16 @@ async function server(args) {
     service.listen(0, "127.0.0.1");
     await once(service, "listening");
 
-    const node = await attempt("node", () => Node.open(options));
-    const listener = await attempt("listen", () => node.listen(PROTOCOL, service.address()));
-    printNode(node);
-    await untilQuit();
-    listener.close();
-    await node.close({ drain: 2000 });
-    service.close();
+    try {
+        const node = await attempt("node", () => Node.open(options));
+        const listener = await attempt("listen", () => node.listen(PROTOCOL, service.address()));
+        printNode(node);
+        await untilQuit();
+        listener.close();
+        await node.close({ drain: 2000 });
+    } finally {
+        service.close();
+    }
 }
 
 async function client(args) {
@@ -66,7 +69,8 @@ async function receive(socket, length) {
     for (;;) {
         const content = socket.read(length);
         if (content?.length === length) return content.toString();
-        if (socket.readableEnded || socket.destroyed) throw new Error("the connection ended before the whole echo came");
+        if (socket.readableEnded || socket.destroyed)
+            throw new Error("the connection ended before the whole echo came");
         await once(socket, "readable"); // Rejects when the connection is reset.
     }
 }

@@ -24,7 +24,12 @@ function table(columns, rows) {
         ...rows.map((row) => columns.map((column) => String(row[field(column)]))),
     ];
     const widths = columns.map((_, column) => Math.max(...cells.map((line) => line[column].length)));
-    return cells.map((line) => line.map((cell, column) => cell.padEnd(widths[column])).join("  ").trimEnd());
+    return cells.map((line) =>
+        line
+            .map((cell, column) => cell.padEnd(widths[column]))
+            .join("  ")
+            .trimEnd(),
+    );
 }
 
 let shown = 0;
@@ -48,7 +53,8 @@ await runMain(USAGE, async (args) => {
     let due = null;
     let clock = null;
     const refresh = () => {
-        due ??= setImmediate(() => {
+        if (due !== null) return;
+        due = setImmediate(() => {
             due = null;
             if (node.closed) return;
             print(node);

@@ -2,7 +2,6 @@
 // The part of a node that lives as long as the node is open, even if the Node object is forgotten: its operations, and
 // what keeps the process running.
 
-const { isMainThread } = require("node:worker_threads");
 const { P2pError, abortReason } = require("./error.cjs");
 const { call, cell, foreign, statusName } = require("./library.cjs");
 const { constants } = require("./prototypes.cjs");
@@ -16,8 +15,18 @@ const { onAbort } = require("./signals.cjs");
 /** @type {Set<Core>} */
 const open = new Set();
 
-// The main thread takes the process with it, and the library's exit is clean. A worker leaves the library running.
-let watchesExit = isMainThread;
+/** Whether the end of this thread is watched, which is that of the process or of a worker. */
+let watchesExit = false;
+
+/**
+ * Closes every node before the process or the worker ends, so that the peers hear of it: with QUIC nothing but a message
+ * tells them. All at once, since each waits a moment for its last messages; nothing drains.
+ */
+function closeAll() {
+    const cores = [...open];
+    for (const core of cores) core.abandon();
+    for (const core of cores) foreign("p2p_node_close")(core.handle, 0, null);
+}
 
 class Core {
     /** @type {number} */
@@ -56,9 +65,7 @@ class Core {
         open.add(this);
         if (!watchesExit) {
             watchesExit = true;
-            process.on("exit", () => {
-                for (const core of open) core.abandon();
-            });
+            process.on("exit", closeAll);
         }
     }
 
@@ -182,10 +189,11 @@ class Core {
         return last;
     }
 
-    /** Closes the node without waiting: nobody has it any more. */
+    /** Closes the node without waiting: nobody has it any more, or its thread ends. */
     abandon() {
         open.delete(this);
         if (this.#closing === undefined) foreign("p2p_node_close_start")(this.handle, 0, cell.place, null);
+        else foreign("p2p_operation_cancel")(this.#closeOperation, null);
     }
 }
 

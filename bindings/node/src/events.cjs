@@ -5,8 +5,10 @@ const { P2pError, abortReason } = require("./error.cjs");
 const { constants } = require("./prototypes.cjs");
 const { Queue } = require("./queue.cjs");
 const { onAbort } = require("./signals.cjs");
+const { asyncDispose } = require("./symbols.cjs");
 
 /** @typedef {import("./core.cjs").Core} Core */
+/** @typedef {import("./node.cjs").Node} Node */
 /** @typedef {import("./rows.cjs").Row} Row */
 
 /** Events that are handed out before other work gets its turn. */
@@ -19,7 +21,7 @@ const LATE = new Set([constants.P2P_ERROR_CLOSED, constants.P2P_ERROR_BAD_HANDLE
 class Subscription {
     /** @type {Core} */
     #core;
-    /** @type {(row: Row) => void} */
+    /** @type {((row: Row) => void)[]} */
     #deliver;
     #kinds = 0;
     #wanted = 0;
@@ -32,7 +34,7 @@ class Subscription {
 
     /**
      * @param {Core} core
-     * @param {(row: Row) => void} deliver calls the listeners
+     * @param {((row: Row) => void)[]} deliver each calls the listeners of one name
      */
     constructor(core, deliver) {
         this.#core = core;
@@ -56,12 +58,15 @@ class Subscription {
         if (kinds === this.#kinds || this.#core.ended) return;
         const old = this.#queue;
         this.#pending.push(...takeAll(old));
+        if (this.#pending.length > 0) this.#schedule();
         let next = null;
         try {
             if (kinds !== 0) next = new Queue(this.#core.handle, kinds, {}, () => this.#turn());
         } catch (error) {
-            // A node that is being closed takes no new queue, and nobody is to blame for listening too late.
-            if (error instanceof P2pError && LATE.has(error.status)) return;
+            // A node that is being closed takes no new queue, and nobody is to blame for listening too late. Without a
+            // queue for fewer kinds the one with more does as well: what nobody listens for goes to nobody.
+            const enough = (kinds & ~this.#kinds) === 0;
+            if (error instanceof P2pError && (enough || LATE.has(error.status))) return;
             throw error;
         }
         const between = takeAll(old);
@@ -103,13 +108,15 @@ class Subscription {
         for (let left = most; left > 0; left--) {
             const row = this.#next();
             if (row === null) return;
-            try {
-                this.#deliver(row);
-            } catch (error) {
-                // A listener's fault is an uncaught exception, as anywhere; the other events are not lost by it.
-                process.nextTick(() => {
-                    throw error;
-                });
+            for (const deliver of this.#deliver) {
+                try {
+                    deliver(row);
+                } catch (error) {
+                    // A listener's fault is an uncaught exception, as anywhere; nothing else is lost by it.
+                    process.nextTick(() => {
+                        throw error;
+                    });
+                }
             }
         }
         this.#schedule();
@@ -140,7 +147,10 @@ function without(rows, others) {
     });
 }
 
-/** The inside of an EventStream; what wakes it does not hold the EventStream itself. */
+/**
+ * The inside of an EventStream; what wakes it does not hold the EventStream itself, unless somebody waits for it: then
+ * the EventStream and its node live on, whoever else has forgotten them.
+ */
 class Source {
     /** @type {Core} */
     #core;
@@ -149,7 +159,13 @@ class Source {
     /** @type {Queue} */
     #queue;
     #forget = () => {};
-    /** @type {{ resolve(result: IteratorResult<Row, undefined>): void, reject(reason: unknown): void }[]} */
+    /**
+     * @typedef {object} Waiter
+     * @property {(result: IteratorResult<Row, undefined>) => void} resolve
+     * @property {(reason: unknown) => void} reject
+     * @property {EventStream} stream held until it was answered
+     */
+    /** @type {Waiter[]} */
     #waiters = [];
     #aborted = false;
     #abort = () => {
@@ -172,10 +188,13 @@ class Source {
         if (signal?.aborted) this.#abort();
     }
 
-    /** @returns {Promise<IteratorResult<Row, undefined>>} */
-    next() {
+    /**
+     * @param {EventStream} stream
+     * @returns {Promise<IteratorResult<Row, undefined>>}
+     */
+    next(stream) {
         return new Promise((resolve, reject) => {
-            this.#waiters.push({ resolve, reject });
+            this.#waiters.push({ resolve, reject, stream });
             this.poll();
         });
     }
@@ -218,20 +237,25 @@ const forgotten = new FinalizationRegistry((source) => source.close());
 class EventStream {
     /** @type {Source} */
     #source;
+    /** @type {Node} */
+    // biome-ignore lint/correctness/noUnusedPrivateClassMembers: whoever has the events has their node, too
+    #node;
 
     /**
-     * @param {Core} core
+     * @param {Node} node
+     * @param {Core} core the node's
      * @param {number} kinds
      * @param {Record<string, unknown>} options
      * @param {AbortSignal | undefined} signal
      */
-    constructor(core, kinds, options, signal) {
+    constructor(node, core, kinds, options, signal) {
+        this.#node = node;
         this.#source = new Source(core, kinds, options, signal);
         forgotten.register(this, this.#source, this);
     }
 
     next() {
-        return this.#source.next();
+        return this.#source.next(this);
     }
 
     /** @returns {Promise<IteratorResult<Row, undefined>>} */
@@ -243,6 +267,10 @@ class EventStream {
 
     [Symbol.asyncIterator]() {
         return this;
+    }
+
+    async [asyncDispose]() {
+        await this.return();
     }
 }
 

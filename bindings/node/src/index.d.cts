@@ -5,7 +5,7 @@
 import { EventEmitter } from "node:events";
 
 /** A port of 127.0.0.1, a written address ("127.0.0.1:8080", "[::1]:8080", "localhost:8080", "unix:/path", a multiaddr), its
- *  parts, or what the address() of a net.Server gives. */
+ *  parts, or what the address() of a net.Server that listens on a port gives. */
 export type Address =
     | number
     | string
@@ -77,6 +77,10 @@ interface MountRow extends Row {
     error: string;
     /** Status of the last error, 0 if there was none. */
     errorCode: number;
+    /** The last error's errno, 0 if it was not the system's. */
+    systemError: number;
+    /** P2P_ERROR_FLAG_ bits of the last error. */
+    flags: number;
     streams: number;
     streamsTotal: number;
     bytesIn: number;
@@ -189,24 +193,37 @@ export interface Lists {
 export interface EventRow extends Row {
     /** The kind as a bit, P2P_EVENT_ of `constants`. */
     event: number;
-    /** From 1 in each queue; a gap is what was lost. */
+    /** Its number among the events of one call of events(), from 1; a gap is what was lost. Says nothing to listeners: it
+     *  starts again when kinds of events are listened for or not any more. */
     sequence: number;
     /** Milliseconds since 1970, as Date.now(). */
     timeMs: number;
 }
 
-export interface MountEvent extends EventRow {
+/** What events have that may tell of a failure. */
+interface FailureEvent extends EventRow {
+    /** Status, 0 if nothing failed. */
+    code: number;
+    /** The system's errno, 0 if the failure was not the system's. */
+    systemError: number;
+    /** P2P_ERROR_FLAG_ bits. */
+    flags: number;
+    /** A sentence, "" if nothing failed. */
+    message: string;
+}
+
+export interface MountEvent extends FailureEvent {
     kind: "mount";
     mount: number;
     state: string;
     protocol: string;
     listen: string;
     target: string;
-    code: number;
-    message: string;
+    /** Of a forward. */
+    peer?: string;
 }
 
-interface StreamEvent extends EventRow {
+interface StreamEvent {
     stream: number;
     mount: number;
     protocol: string;
@@ -217,39 +234,47 @@ interface StreamEvent extends EventRow {
     transport: string;
 }
 
-export interface StreamOpenedEvent extends StreamEvent {
+export interface StreamOpenedEvent extends EventRow, StreamEvent {
     kind: "stream opened";
 }
 
-export interface StreamClosedEvent extends StreamEvent {
+export interface StreamClosedEvent extends FailureEvent, StreamEvent {
     kind: "stream closed";
     reason: string;
-    code: number;
-    message: string;
     bytesIn: number;
     bytesOut: number;
 }
 
-export interface TargetRefusedEvent extends EventRow {
+export interface TargetRefusedEvent extends FailureEvent {
     kind: "target refused";
     mount: number;
     protocol: string;
     origin: string;
     target: string;
-    code: number;
-    message: string;
 }
 
-export interface RefusedEvent extends EventRow {
+/** Without a mount: a connection of a peer was turned away. With `origin`: a client or stream. Else accepting paused. */
+export interface RefusedEvent extends FailureEvent {
     kind: "refused";
-    code: number;
-    message: string;
+    mount?: number;
+    protocol?: string;
+    origin?: string;
+    target?: string;
+    listen?: string;
+    state?: "paused";
 }
 
 export interface PeerEvent extends EventRow {
     kind: "peer";
     state: "connected" | "disconnected";
     peer: string;
+    /** The fields of the connection are those of one that was made. */
+    address?: string;
+    direction?: "inbound" | "outbound";
+    transport?: string;
+    path?: string;
+    /** Why it was lost. */
+    message?: string;
 }
 
 export interface AddressEvent extends EventRow {
@@ -258,20 +283,17 @@ export interface AddressEvent extends EventRow {
     address: string;
 }
 
-export interface OperationEvent extends EventRow {
+export interface OperationEvent extends FailureEvent {
     kind: "operation";
     operation: number;
+    /** That a forward made, else 0. */
     mount: number;
-    code: number;
-    message: string;
 }
 
-export interface NodeEvent extends EventRow {
+export interface NodeEvent extends FailureEvent {
     kind: "node";
     state: "closing" | "closed" | "failed";
     peer: string;
-    code: number;
-    message: string;
 }
 
 export interface OverflowEvent extends EventRow {
@@ -312,8 +334,10 @@ export interface EventsOptions<Kind extends keyof Events> {
 /** Events in order, until the node is closed. Leaving the loop ends it. */
 export interface EventStream<T> extends AsyncIterableIterator<T> {
     next(): Promise<IteratorResult<T, undefined>>;
+    /** Ends it. */
     return(): Promise<IteratorResult<T, undefined>>;
     [Symbol.asyncIterator](): EventStream<T>;
+    [Symbol.asyncDispose](): Promise<void>;
 }
 
 /** A listener or a forward. */

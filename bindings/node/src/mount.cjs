@@ -8,6 +8,7 @@ const { get, list, onlyKnown, set } = require("./settings.cjs");
 const { dispose } = require("./symbols.cjs");
 
 /** @typedef {import("./core.cjs").Core} Core */
+/** @typedef {import("./node.cjs").Node} Node */
 
 const MOUNTS = constants.P2P_LIST_LISTENERS | constants.P2P_LIST_FORWARDS;
 
@@ -26,12 +27,17 @@ function endpointOf(address) {
 class Mount {
     /** @type {Core} */
     #core;
+    /** @type {Node} */
+    // biome-ignore lint/correctness/noUnusedPrivateClassMembers: whoever has the mount has its node, too
+    #node;
 
     /**
-     * @param {Core} core
+     * @param {Node} node
+     * @param {Core} core the node's
      * @param {number} id
      */
-    constructor(core, id) {
+    constructor(node, core, id) {
+        this.#node = node;
         this.#core = core;
         const buffer = Buffer.alloc(constants.P2P_ADDRESS_SIZE);
         call("p2p_mount_address", id, buffer, buffer.length);

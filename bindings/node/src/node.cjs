@@ -43,7 +43,10 @@ class Node extends EventEmitter {
         this.peerId = buffer.toString("utf8", 0, buffer.indexOf(0));
         this.#core = new Core(handle);
         this.#core.own(this);
-        this.#subscription = new Subscription(this.#core, (row) => this.#deliver(row));
+        this.#subscription = new Subscription(this.#core, [
+            (row) => this.#tell(camelCase(row.kind), row),
+            (row) => this.#tell("event", row),
+        ]);
         forgotten.register(this, this.#core, this);
     }
 
@@ -83,7 +86,7 @@ class Node extends EventEmitter {
         );
         const mount = cell.number();
         this.#core.mountsChanged();
-        return new Mount(this.#core, mount);
+        return new Mount(this, this.#core, mount);
     }
 
     /**
@@ -99,7 +102,7 @@ class Node extends EventEmitter {
             this.#core.run("p2p_forward_start", [...values, made], abortSignal(signal)),
         );
         this.#core.mountsChanged();
-        return new Mount(this.#core, end.mount);
+        return new Mount(this, this.#core, end.mount);
     }
 
     /**
@@ -159,7 +162,7 @@ class Node extends EventEmitter {
     /** @param {Record<string, unknown>} [options] */
     events(options) {
         const { kinds, signal, ...others } = record(options, "options");
-        return new EventStream(this.#core, eventBits(kinds), others, abortSignal(signal));
+        return new EventStream(this, this.#core, eventBits(kinds), others, abortSignal(signal));
     }
 
     /** @param {{ drain?: number, signal?: AbortSignal }} [options] */
@@ -191,19 +194,40 @@ class Node extends EventEmitter {
         return `Node { peerId: '${this.peerId}', closed: ${this.#closed} }`;
     }
 
-    /** @param {Row} row */
-    #deliver(row) {
+    /**
+     * @param {string} name
+     * @param {Row} row
+     */
+    #tell(name, row) {
         // Only to who listens: an event that happens to be called "error" must not end the process.
-        const name = camelCase(row.kind);
         if (this.listenerCount(name) > 0) this.emit(name, row);
-        if (this.listenerCount("event") > 0) this.emit("event", row);
     }
 
-    /** The kinds that are listened for now. */
-    #listen() {
+    /**
+     * Gets the kinds that are listened for now.
+     * @param {(string | symbol)[]} more names that will be listened for
+     */
+    #listen(...more) {
         let kinds = 0;
-        for (const name of this.eventNames()) kinds |= name === "event" ? constants.P2P_EVENT_ALL : eventBit(name);
+        for (const name of [...this.eventNames(), ...more]) {
+            kinds |= name === "event" ? constants.P2P_EVENT_ALL : eventBit(name);
+        }
         this.#subscription.want(kinds);
+        return this;
+    }
+
+    /**
+     * The events first: if they cannot be had, nothing is left of the attempt to listen.
+     * @param {string | symbol} name
+     * @param {() => void} add the listener
+     */
+    #add(name, add) {
+        this.#listen(name);
+        try {
+            add();
+        } finally {
+            this.#listen();
+        }
         return this;
     }
 
@@ -214,8 +238,7 @@ class Node extends EventEmitter {
      * @param {(...values: any[]) => void} listener
      */
     on(name, listener) {
-        super.on(name, listener);
-        return this.#listen();
+        return this.#add(name, () => super.on(name, listener));
     }
 
     /**
@@ -231,8 +254,7 @@ class Node extends EventEmitter {
      * @param {(...values: any[]) => void} listener
      */
     prependListener(name, listener) {
-        super.prependListener(name, listener);
-        return this.#listen();
+        return this.#add(name, () => super.prependListener(name, listener));
     }
 
     /**

@@ -60,12 +60,14 @@ class Queue {
         return null;
     }
 
+    // A socket without its descriptor would wait for another to do it then, with a listener for each call.
+
     ref() {
-        this.#socket.ref();
+        if (!this.#socket.destroyed) this.#socket.ref();
     }
 
     unref() {
-        this.#socket.unref();
+        if (!this.#socket.destroyed) this.#socket.unref();
     }
 
     close() {

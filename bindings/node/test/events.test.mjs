@@ -198,6 +198,80 @@ test("a listener that throws is an uncaught exception, and the other events stil
     assert.equal(code, 0);
 });
 
+test("what listens for every event hears also the one at which another listener throws", async (t) => {
+    const program = `
+        import { Node } from "p2pmount";
+        const node = await Node.open();
+        let faults = 0;
+        let heard = 0;
+        process.on("uncaughtException", () => faults++);
+        node.on("mount", () => { throw new Error("mine"); }).on("event", ({ kind }) => {
+            if (kind === "mount") heard++;
+        });
+        node.listen("a", 8080);
+        await node.close();
+        setImmediate(() => console.log(faults, heard));
+    `;
+    const { code, output, errors } = await run(t, ["--input-type=module", "--eval", program]).ended;
+    assert.deepEqual([output, errors, code], ["2 2\n", "", 0]);
+});
+
+test("without descriptors a listener is refused and not registered, and taking one away is no error", async (t) => {
+    const program = `
+        import fs from "node:fs";
+        import { Node } from "p2pmount";
+        const node = await Node.open({ "listen.addresses": [] });
+        const heard = [];
+        const listener = ({ protocol, state }) => heard.push(protocol + " " + state);
+        node.on("mount", listener).on("peer", listener).once("address", listener);
+        const taken = [];
+        try {
+            for (;;) taken.push(fs.openSync("/dev/null"));
+        } catch ({ code }) {
+            console.log(code);
+        }
+        node.off("peer", listener).off("address", listener);
+        await new Promise((resolve) => setTimeout(resolve, 20));
+        node.listen("early", 8080);
+        for (const add of ["on", "once", "addListener", "prependListener", "prependOnceListener"]) {
+            try {
+                node[add]("refused", listener);
+            } catch ({ code }) {
+                console.log(add, code, node.listenerCount("refused"));
+            }
+        }
+        await new Promise((resolve) => setTimeout(resolve, 20));
+        console.log(heard.splice(0).join());
+        for (const descriptor of taken) fs.closeSync(descriptor);
+        node.closeMounts({ protocol: "early" });
+        node.listen("a", 8080);
+        node.on("node", () => {});
+        node.listen("b", 8080);
+        await node.close();
+        console.log(heard.join());
+    `;
+    const text = 'ulimit -n 100 && exec "$0" "$@"';
+    const { code, output, errors } = await run(t, ["--input-type=module", "--eval", program], { shell: text }).ended;
+    assert.equal(errors, "");
+    const refused = ["on", "once", "addListener", "prependListener", "prependOnceListener"];
+    assert.deepEqual(output.split("\n"), [
+        "EMFILE",
+        ...refused.map((add) => `${add} P2P_ERROR_SYSTEM 0`),
+        "/x/early listening",
+        "/x/early closed,/x/a listening,/x/b listening,/x/a closed,/x/b closed",
+        "",
+    ]);
+    assert.equal(code, 0);
+});
+
+test("what is no function is refused as a listener, and leaves no queue", async (t) => {
+    const node = await openNode(t);
+    const before = queues();
+    assert.throws(() => node.on("peer", "listener"), { code: "ERR_INVALID_ARG_TYPE" });
+    await turn();
+    assert.deepEqual([node.eventNames(), queues()], [[], before]);
+});
+
 test("an iterator gives the events of its kinds from the call on, and ends with the node", async (t) => {
     const node = await Node.open();
     node.listen("before", 8080);
@@ -244,6 +318,9 @@ test("leaving the loop, return() and a signal free the queue", async (t) => {
     const waiting = second.next();
     await second.return();
     assert.deepEqual(await waiting, { value: undefined, done: true });
+    const disposed = node.events();
+    await disposed[Symbol.asyncDispose]();
+    assert.deepEqual(await disposed.next(), { value: undefined, done: true });
     const controller = new AbortController();
     const third = node.events({ signal: controller.signal });
     const aborted = assert.rejects(third.next(), { name: "AbortError", code: "ABORT_ERR" });

@@ -141,6 +141,8 @@ test("list: prints nothing while nothing happens", async (t) => {
     await finish(expose, "quit");
 });
 
+const NO_SUCH = (what) => new RegExp(`^${what}: option .*no\\.such.*\\(P2P_ERROR_BAD_OPTION\\)\\n$`);
+
 test("wrong usage is told on stderr with status 2, a refusal of the library with status 1", async (t) => {
     const cases = [
         ["tunnel", [], 2, /^usage: tunnel\.mjs expose/],
@@ -148,13 +150,21 @@ test("wrong usage is told on stderr with status 2, a refusal of the library with
         ["tunnel", ["forward", "web", "0", NOBODY, "verify"], 2, /^"verify" is not an option .*\nusage/],
         ["echo", ["client"], 2, /^usage: echo\.mjs server/],
         ["list", ["watch"], 2, /^usage: list\.mjs expose/],
-        ["tunnel", ["expose", "no.such=1", "web", "80"], 1, /^node: option .*no\.such.*\(P2P_ERROR_BAD_OPTION\)\n$/],
+        ["tunnel", ["expose", "no.such=1", "web", "80"], 1, NO_SUCH("node")],
+        ["tunnel", ["forward", "no.such=1", "web", "0", NOBODY], 1, NO_SUCH("node")],
+        ["tunnel", ["expose", "web", "80", "no.such=1"], 1, NO_SUCH("listen")],
+        ["tunnel", ["forward", "web", "0", NOBODY, "no.such=1"], 1, NO_SUCH("forward")],
+        ["echo", ["server", "no.such=1"], 1, NO_SUCH("node")],
+        ["echo", ["client", "no.such=1", NOBODY], 1, NO_SUCH("node")],
+        ["list", ["expose", "no.such=1", "web", "80"], 1, NO_SUCH("node")],
+        ["list", ["expose", "web", "80", "no.such=1"], 1, NO_SUCH("listen")],
         ["tunnel", ["expose", "web", "nonsense"], 1, /^listen: .*nonsense.*\(P2P_ERROR_BAD_ADDRESS\)\n$/],
         ["list", ["forward", "web", "0", "nobody"], 1, /^forward: .*nobody.*\(P2P_ERROR_BAD_PEER\)\n$/],
     ];
     for (const [name, args, status, message] of cases) {
+        // Its input stays open: it has to end by itself.
         const { code, errors } = await run(t, [path.join(FOLDER, `${name}.mjs`), ...args], { cwd: FOLDER }).ended;
         assert.match(errors, message);
-        assert.equal(code, status);
+        assert.equal(code, status, `${name} ${args.join(" ")}`);
     }
 });

@@ -1,7 +1,8 @@
 // How a process ends while its nodes are open and busy: without a word, with the status it chose.
 
 import assert from "node:assert/strict";
-import { runText, test } from "./support.mjs";
+import { Worker } from "node:worker_threads";
+import { echo, next, openNode, runText, serve, test } from "./support.mjs";
 
 /** Two nodes in one process, a tunnel between them, and a client that keeps sending through it. */
 const TRAFFIC = `
@@ -48,3 +49,73 @@ for (const [name, [ending, code, message]] of Object.entries(ENDS)) {
         }
     });
 }
+
+/** How long a peer may take to learn that a process is gone; by itself it would take half a minute. */
+const SOON = 5000;
+
+/** The start of a program with a node that has a stream to a peer, which nothing ends. */
+const leaving = (from, { addresses }) => `
+    import { once } from "node:events";
+    import net from "node:net";
+    import { Node } from ${JSON.stringify(from)};
+    const node = await Node.open({ transports: "quic" });
+    const forward = await node.forward("test", 0, ${JSON.stringify(addresses)});
+    const socket = net.connect(forward.endpoint).on("error", () => {});
+    socket.write("hello");
+    await once(socket, "data");
+    socket.unref();
+`;
+
+const LEAVING = {
+    "process.exit()": "process.exit();",
+    "an uncaught exception": 'setImmediate(() => { throw new Error("mine"); });',
+    "its own end": "node.unref();",
+    "process.exit() while it drains": "node.close({ drain: Infinity }); process.exit();",
+};
+
+for (const [name, ending] of Object.entries(LEAVING)) {
+    test(`peers learn at once of the end of a process by ${name}, over QUIC, too`, async (t) => {
+        const here = await openNode(t, { transports: "quic" });
+        here.listen("test", await serve(t, echo));
+        const events = here.events({ kinds: "peer" });
+        const { ended } = runText(t, leaving("p2pmount", here) + ending);
+        assert.equal((await next(events)).state, "connected");
+        await ended;
+        const since = performance.now();
+        assert.equal((await next(events)).state, "disconnected");
+        const took = performance.now() - since;
+        assert.ok(took < SOON, `${took} ms after the end`);
+    });
+}
+
+test("peers learn at once of the end of a worker by process.exit() while it drains", async (t) => {
+    const here = await openNode(t, { transports: "quic" });
+    here.listen("test", await serve(t, echo));
+    const events = here.events({ kinds: "peer" });
+    const text = `${leaving(import.meta.resolve("p2pmount"), here)} node.close({ drain: Infinity }); process.exit();`;
+    const worker = new Worker(new URL(`data:text/javascript,${encodeURIComponent(text)}`));
+    t.after(() => worker.terminate());
+    assert.equal((await next(events)).state, "connected");
+    const since = performance.now();
+    assert.equal((await next(events)).state, "disconnected");
+    assert.ok(performance.now() - since < SOON);
+});
+
+test("the end of a process with eight connected nodes takes well below a second", async (t) => {
+    const here = await openNode(t, { transports: "quic" });
+    const text = `
+        import { Node } from "p2pmount";
+        let started;
+        process.on("exit", () => { started = performance.now(); });
+        for (let left = 8; left > 0; left--) {
+            const node = await Node.open({ transports: "quic" });
+            await node.connect(${JSON.stringify(here.addresses)});
+        }
+        process.on("exit", () => console.log(Math.round(performance.now() - started)));
+        process.exit();
+    `;
+    const { output, errors } = await runText(t, text).ended;
+    assert.equal(errors, "");
+    t.diagnostic(`${output.trim()} ms`);
+    assert.ok(Number(output) < 800, `${output} ms`);
+});

@@ -46,7 +46,7 @@ test("every form of an address works for listeners and forwards", async (t) => {
     const port = (await serve(t, echo)).port;
     const sixth = (await serve(t, echo, { host: "::1", port: 0 })).port;
     const file = path.join(folder, "service");
-    await serve(t, echo, { path: file });
+    const own = await serve(t, echo, { path: file });
     const targets = [
         port,
         String(port),
@@ -59,7 +59,7 @@ test("every form of an address works for listeners and forwards", async (t) => {
         { host: "::1", port: sixth },
         { host: "[::1]", port: sixth },
         { address: "::1", family: "IPv6", port: sixth },
-        { path: file },
+        { path: own },
         `unix:${file}`,
     ];
     const listens = [0, "0", "127.0.0.1:0", { port: 0 }, { host: "::1", port: 0 }, { path: path.join(folder, "l") }];

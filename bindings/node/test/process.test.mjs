@@ -84,6 +84,55 @@ test("a node with mounts lives on when nobody holds it; one without is closed by
     assert.deepEqual([output, errors, code], ["1\nfreed\n", "", 0]);
 });
 
+test("what somebody waits for lives on when nobody holds it: an event, an iterator, a mount's node", async (t) => {
+    const text = `
+        import { list, Node } from "p2pmount";
+        const collect = async () => {
+            for (let i = 0; i < 20; i++) {
+                await new Promise((resolve) => setTimeout(resolve, 5));
+                globalThis.gc();
+            }
+        };
+        const nodes = () => list("process")[0].nodes;
+        const ends = [];
+        const events = await (async () => (await Node.open()).events())();
+        const mount = await (async () => {
+            const node = await Node.open();
+            const mount = node.listen("a", 8080);
+            node.listen("b", 8080);
+            node.closeMounts({ protocol: "b" });
+            mount.close();
+            return mount;
+        })();
+        let addresses;
+        await (async () => {
+            const node = await Node.open();
+            addresses = node.addresses;
+            node.events({ kinds: "peer" }).next().then(({ value }) => ends.push("next " + value?.state));
+        })();
+        let looped;
+        await (async () => {
+            const node = await Node.open();
+            looped = node.addresses;
+            (async () => {
+                for await (const { state } of node.events({ kinds: "peer" })) ends.push("loop " + state);
+                ends.push("the loop ended");
+            })();
+        })();
+        await collect();
+        console.log(nodes(), ends.length, typeof events.next, mount.kind);
+        const other = await Node.open();
+        await other.connect(addresses);
+        while (ends.length < 1) await new Promise(setImmediate);
+        await other.connect(looped);
+        while (ends.length < 2) await new Promise(setImmediate);
+        console.log(ends.join());
+        process.exit();
+    `;
+    const { code, output, errors } = await run(t, ["--expose-gc", "--input-type=module", "--eval", text]).ended;
+    assert.deepEqual([output, errors, code], ["4 0 function listener\nnext connected,loop connected\n", "", 0]);
+});
+
 const WORKER = `
     import { parentPort, workerData } from "node:worker_threads";
     import { Node } from "p2pmount";
@@ -127,6 +176,18 @@ test("two workers each have a node of their own, and one that ends closes its no
     const deadline = Date.now() + 10000;
     while (list("process")[0].nodes > before + 1 && Date.now() < deadline) await new Promise(setImmediate);
     assert.equal(list("process")[0].nodes, before + 1);
+});
+
+test("neither ref() nor unref() nor what is read after the end of a node makes Node warn", async () => {
+    const node = await Node.open();
+    const events = node.events({ kinds: "mount" });
+    for (let i = 0; i < 20; i++) node.listen(`service-${i}`, 8080);
+    await node.close();
+    let count = 0;
+    for await (const _ of events) count++;
+    assert.equal(count, 40);
+    for (let i = 0; i < 15; i++) node.unref().ref();
+    // Warnings are looked for by every test; see support.mjs.
 });
 
 test("a child process inherits nothing: a port that is closed here is free although the child lives", async (t) => {

@@ -1,5 +1,6 @@
 // What the tests share. Every test awaits events, never time; whatever it opens is closed when it ends.
 
+import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
 import { once } from "node:events";
 import net from "node:net";
@@ -7,14 +8,28 @@ import path from "node:path";
 import { test as nodeTest } from "node:test";
 import { fileURLToPath } from "node:url";
 import { Node } from "p2pmount";
+import "./bounds.mjs";
 
 if (process.env.P2PMOUNT_NETWORK !== "local") throw new Error("tests run with P2PMOUNT_NETWORK=local only");
 
 export const PACKAGE = fileURLToPath(new URL("..", import.meta.url));
 export const ROOT = path.join(PACKAGE, "..", "..");
 
-/** A test with a limit of its own, so that one that hangs says where. The runner has a longer one for each file. */
-export const test = (name, body) => nodeTest(name, { timeout: 45000 }, body);
+/** Of Node's about this process, such as too many listeners of one event: a defect of the package. */
+const warnings = [];
+process.on("warning", (warning) => warnings.push(String(warning)));
+
+/**
+ * A test with a limit of its own, so that one that hangs says where. The runner has a longer one for each file. What Node
+ * warns of meanwhile fails it.
+ */
+export const test = (name, body) =>
+    nodeTest(name, { timeout: 45000 }, async (t) => {
+        await body(t);
+        // Warnings come a moment later.
+        await new Promise(setImmediate);
+        assert.deepEqual(warnings.splice(0), []);
+    });
 
 /** A peer that is not there. */
 export const NOBODY = "/ip4/127.0.0.1/tcp/1/p2p/12D3KooWMSmygJ7RhRdin5oB46PbyrDxsNjtB83wNwU9h7jAjdy6";
@@ -85,9 +100,16 @@ export async function next(events, fits = () => true) {
     }
 }
 
-/** Runs a program of Node's; `lines` gives its output line by line, `ended` how it ended. */
-export function run(t, args, { env = {}, cwd = PACKAGE } = {}) {
-    const child = spawn(process.execPath, args, { cwd, env: { ...process.env, ...env }, stdio: "pipe" });
+/** Arguments of a Node.js that ends with this process, and after so many seconds. */
+export const bounded = (seconds) => ["--import", `${new URL("bounds.mjs", import.meta.url)}?${seconds}`];
+
+/** Runs a program of Node's; `line` gives its output line by line, `ended` how it ended. It has a minute. */
+export function run(t, args, { env = {}, cwd = PACKAGE, shell } = {}) {
+    const options = { cwd, env: { ...process.env, ...env }, stdio: "pipe" };
+    const command = [process.execPath, ...bounded(60), ...args];
+    // `shell`: what runs before it, which goes on as "$0" "$@".
+    const [file, ...rest] = shell === undefined ? command : ["bash", "-c", shell, ...command];
+    const child = spawn(file, rest, options);
     t.after(() => child.kill("SIGKILL"));
     let [output, errors] = ["", ""];
     child.stdout.setEncoding("utf8").on("data", (text) => {

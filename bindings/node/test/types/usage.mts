@@ -74,6 +74,12 @@ for await (const event of node.events({ kinds: ["streamOpened", "streamClosed"],
     else console.log(event.origin);
 }
 for await (const event of node.events()) console.log(event.kind, event.timeMs);
+{
+    await using peers = node.events({ kinds: "peer" });
+    const { value } = await peers.next();
+    if (value?.kind === "peer") console.log(value.direction === "inbound", value.message?.length);
+}
+node.on("refused", ({ origin, mount, systemError, flags }) => console.log(origin?.length, mount, systemError + flags));
 for await (const event of node.events({ kinds: 1024 })) console.log(event.sequence);
 // @ts-expect-error
 node.events({ kinds: true });
