@@ -5,9 +5,17 @@
 #   python.sh check                formatting, lints, types
 #   python.sh fmt                  formats
 #
-# The library has to be there: make lib. PYTHON is the interpreter, python3 if it is not set.
+# The library has to be there: make lib. PYTHON is the interpreter, python3 if it is not set. What hangs is ended after
+# 10 minutes.
 set -eu
 cd "$(dirname "$0")/.."
+if [ -z "${PYTHON_SH_LIMITED:-}" ]; then
+    export PYTHON_SH_LIMITED=yes
+    limit=(timeout --kill-after=10)
+    # At a terminal Ctrl+C has to come through; elsewhere what the script has started ends with it.
+    if [ -t 0 ]; then limit+=(--foreground); fi
+    exec "${limit[@]}" 600 bash scripts/python.sh "$@"
+fi
 export P2PMOUNT_NETWORK=local
 unset P2PMOUNT_LIBRARY PYTHONPATH
 target=${CARGO_TARGET_DIR:-target}
@@ -95,7 +103,7 @@ test_package() {
     echo "== $("$oldest" -V), what the package does and the classes of kubo_python"
     environment "$oldest" "$target/python/venv-oldest"
     install "$target/python/venv-oldest"
-    run "$target/python/venv-oldest" $package/tests/test_{node,data,events,asyncio,seed,kubo}.py
+    run "$target/python/venv-oldest" $package/tests/test_{node,data,events,asyncio,signals,seed,kubo}.py
 }
 
 check() {
@@ -130,7 +138,7 @@ fmt)
     scripts/tools.sh run ruff format --quiet $package "${examples[@]}"
     ;;
 *)
-    sed -n '2,8s/^# \{0,1\}//p' "$0" >&2
+    sed -n '2,9s/^# \{0,1\}//p' "$0" >&2
     exit 2
     ;;
 esac

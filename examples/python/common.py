@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from contextlib import contextmanager
-from typing import Iterator
+from typing import Callable, Iterator
 
 import p2pmount
 
@@ -60,9 +60,8 @@ def naming(what: str) -> Iterator[None]:
         raise SystemExit(1) from None
 
 
-def main(program: str, usage: str, run: object) -> None:
+def main(program: str, usage: str, run: Callable[[list[str]], None]) -> None:
     """Runs a program with its arguments; says how it is used if it cannot make sense of them."""
-    assert callable(run)
     try:
         run(sys.argv[1:])
     except Usage as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import os
 import queue
@@ -114,6 +115,14 @@ def eventually(condition: Callable[[], bool]) -> None:
         time.sleep(0.005)
 
 
+async def eventually_async(condition: Callable[[], bool]) -> None:
+    """The same in a task, while others go on."""
+    deadline = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < deadline, "it did not come true in time"
+        await asyncio.sleep(0.001)
+
+
 def descriptors() -> int:
     """How many wake descriptors this package holds; others come and go in the library's threads."""
     gc.collect()
@@ -132,14 +141,20 @@ def ping(connection: socket.socket, data: bytes = b"ping") -> bytes:
     return received
 
 
+#: A hanging program ends and says where it hung, also if the tests were killed meanwhile.
+# Not faulthandler.dump_traceback_later: its thread hangs the children of a fork.
+LIMITED = f"import faulthandler, signal\nfaulthandler.register(signal.SIGALRM, chain=True)\nsignal.alarm({PATIENCE})\n"
+
+#: The same for a program that is not a script of the tests: the alarm goes on in what is executed.
+EXECUTED = (
+    f"import os, signal, sys; signal.alarm({3 * PATIENCE}); os.execv(sys.executable, [sys.executable, *sys.argv[1:]])"
+)
+
+
 def python(script: str, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     """Runs a script in an interpreter of its own; a hanging one fails the test and says where it hung."""
-    # Not faulthandler.dump_traceback_later: its thread hangs the children of a fork.
-    preamble = (
-        f"import faulthandler, signal\nfaulthandler.register(signal.SIGALRM, chain=True)\nsignal.alarm({PATIENCE})\n"
-    )
     return subprocess.run(
-        [sys.executable, "-c", preamble + script, *arguments],
+        [sys.executable, "-c", LIMITED + script, *arguments],
         env={**os.environ, **environment},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
@@ -154,7 +169,7 @@ class Program:
 
     def __init__(self, *arguments: str) -> None:
         self.process = subprocess.Popen(
-            [sys.executable, *arguments],
+            [sys.executable, "-c", EXECUTED, *arguments],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

@@ -11,7 +11,7 @@ from typing import Iterator, Tuple
 import p2pmount
 import pytest
 from p2pmount import EventKind
-from support import PATIENCE, EchoServer, Pair, connect, descriptors, exchange, ping
+from support import PATIENCE, EchoServer, Pair, connect, descriptors, eventually_async, exchange, ping
 
 
 @pytest.fixture
@@ -85,8 +85,8 @@ def test_a_cancelled_operation_leaves_nothing_behind(
         handles, before = p2pmount.process().handles, descriptors()
         forwarding = asyncio.create_task(client.forward_async("echo", free_port, silent_peer[1], verify=True))
         connecting = asyncio.create_task(client.connect_async(silent_peer[1]))
-        await asyncio.sleep(0.05)
-        assert p2pmount.process().handles > handles
+        # Two operations and a queue.
+        await eventually_async(lambda: p2pmount.process().handles >= handles + 3)
         for task in (forwarding, connecting):
             task.cancel()
             # A second cancellation does not let it go without its end.
@@ -210,8 +210,9 @@ def test_cancelling_a_close_ends_the_draining(pair: Pair) -> None:
         with connect(pair.forward.address) as connection:
             assert ping(connection) == b"ping"
             events = pair.server.events(EventKind.STREAM_CLOSED)
+            node_events = pair.client.events(EventKind.NODE)
             closing = asyncio.create_task(pair.client.close_async(drain=None))
-            await asyncio.sleep(0.05)
+            assert (await node_events.get_async(PATIENCE)).state == "closing"
             assert not closing.done()
             closing.cancel()
             with pytest.raises(asyncio.CancelledError):
@@ -229,8 +230,9 @@ def test_cancelling_a_close_ends_the_draining(pair: Pair) -> None:
 def test_closing_the_node_ends_what_is_awaited(client: p2pmount.Node, silent_peer: Tuple[socket.socket, str]) -> None:
     async def main() -> None:
         with p2pmount.Node() as node:
+            handles = p2pmount.process().handles
             connecting = asyncio.create_task(node.connect_async(silent_peer[1]))
-            await asyncio.sleep(0.05)
+            await eventually_async(lambda: p2pmount.process().handles > handles)
             await node.close_async()
             with pytest.raises(p2pmount.ClosedError):
                 await connecting
@@ -244,11 +246,43 @@ def test_an_asynchronous_close_waits_for_another_threads(pair: Pair) -> None:
             assert ping(connection) == b"ping"
             closing = threading.Thread(target=lambda: pair.client.close(drain=0.3))
             started = time.monotonic()
+            events = pair.client.events(EventKind.NODE)
             closing.start()
-            # Let the other be the first.
-            await asyncio.sleep(0.1)
+            # The other is the first.
+            assert (await events.get_async(PATIENCE)).state == "closing"
             await pair.client.close_async()
             assert time.monotonic() - started >= 0.25
             closing.join(PATIENCE)
 
     asyncio.run(main())
+
+
+def test_what_a_closed_loop_has_left_is_ended_by_the_next_call(
+    client: p2pmount.Node, silent_peer: Tuple[socket.socket, str], free_port: int
+) -> None:
+    handles = p2pmount.process().handles
+    loop = asyncio.new_event_loop()
+    coroutines = [
+        client.forward_async("echo", free_port, silent_peer[1], verify=True),
+        client.connect_async(silent_peer[1]),
+    ]
+
+    async def start() -> None:
+        # One step by hand: tasks would be complained of by the loop.
+        for coroutine in coroutines:
+            coroutine.send(None)
+
+    loop.run_until_complete(start())
+    loop.close()
+    assert p2pmount.process().handles > handles
+
+    async def fail() -> None:
+        with pytest.raises(p2pmount.TimedOutError):
+            await client.connect_async(silent_peer[1], timeout=0)
+
+    asyncio.run(fail())
+    assert p2pmount.process().handles == handles
+    assert client._dispatchers == {}
+    socket.create_server(("127.0.0.1", free_port)).close()
+    for coroutine in coroutines:
+        coroutine.close()

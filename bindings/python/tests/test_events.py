@@ -7,15 +7,17 @@ import gc
 import os
 import select
 import signal
+import sys
 import threading
 import time
 from datetime import datetime, timedelta, timezone
+from types import SimpleNamespace
 from typing import Callable, List
 
 import p2pmount
 import pytest
-from p2pmount import EventKind
-from support import PATIENCE, Pair, connect, descriptors, ping
+from p2pmount import EventKind, _queue
+from support import PATIENCE, Pair, connect, descriptors, eventually, eventually_async, ping
 
 
 def test_an_iteration_gives_the_events_asked_for_until_the_node_is_closed(pair: Pair) -> None:
@@ -218,10 +220,9 @@ def test_an_asynchronous_iteration_gives_the_events_until_the_end(server: p2pmou
         watching = asyncio.create_task(watch())
         await asyncio.sleep(0)
         listener = server.listen("web", 80)
-        await asyncio.sleep(0.05)
+        await eventually_async(lambda: len(seen) == 1)
         listener.close()
-        while len(seen) < 2:
-            await asyncio.sleep(0.001)
+        await eventually_async(lambda: len(seen) == 2)
         events.close()
         await asyncio.wait_for(watching, PATIENCE)
         return seen
@@ -234,8 +235,7 @@ def test_tasks_share_events_and_a_cancelled_one_leaves_no_reader(server: p2pmoun
         events = server.events(EventKind.MOUNT)
         before = descriptors()
         tasks = [asyncio.create_task(events.get_async()) for _ in range(3)]
-        await asyncio.sleep(0.05)
-        assert descriptors() == before + 3
+        await eventually_async(lambda: descriptors() == before + 3)
         tasks[0].cancel()
         for number in range(2):
             server.listen(f"web-{number}", 80)
@@ -264,3 +264,82 @@ def test_events_that_are_forgotten_are_closed(client: p2pmount.Node) -> None:
         assert os.fstat(number).st_ino != inode
     except OSError:
         pass
+
+
+def test_the_timeout_of_the_events_is_that_of_get(client: p2pmount.Node) -> None:
+    events = client.events(EventKind.MOUNT, timeout=0.05)
+    with pytest.raises(p2pmount.TimedOutError):
+        events.get()
+    with pytest.raises(p2pmount.TimedOutError):
+        asyncio.run(events.get_async())
+    # And None is for ever all the same.
+    waiting = threading.Thread(target=lambda: seen.append(events.get(timeout=None)))
+    seen: List[p2pmount.Event] = []
+    waiting.start()
+    waiting.join(0.2)
+    assert waiting.is_alive()
+    client.listen("web", 80)
+    waiting.join(PATIENCE)
+    assert [event.state for event in seen] == ["listening"]
+
+
+def test_the_longest_timeout_is_waited_for(client: p2pmount.Node, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Its clock stands still, so that nothing of it has passed when the waiting begins.
+    monkeypatch.setattr(_queue, "time", SimpleNamespace(monotonic=lambda: 0.0))
+    events = client.events(EventKind.MOUNT)
+    seen: List[p2pmount.Event] = []
+    waiting = threading.Thread(target=lambda: seen.append(events.get(timeout=2147483.647)))
+    before = descriptors()
+    waiting.start()
+    eventually(lambda: descriptors() == before + 1)
+    client.listen("web", 80)
+    waiting.join(PATIENCE)
+    assert [event.state for event in seen] == ["listening"]
+
+
+def test_events_are_closed_by_async_with(client: p2pmount.Node) -> None:
+    async def main() -> None:
+        async with client.events(EventKind.MOUNT) as events:
+            client.listen("web", 80)
+            assert (await events.get_async(PATIENCE)).protocol == "/x/web"
+        assert events.closed
+
+    asyncio.run(main())
+
+
+def test_threads_that_ask_for_the_descriptor_at_once_get_the_same(client: p2pmount.Node) -> None:
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        for _ in range(200):
+            with client.events(EventKind.MOUNT) as events:
+                numbers: List[int] = []
+                together = threading.Barrier(3)
+
+                def ask(numbers: List[int] = numbers, together: threading.Barrier = together) -> None:
+                    together.wait()
+                    numbers.append(events.fileno())
+
+                threads = [threading.Thread(target=ask) for _ in range(3)]
+                for thread in threads:
+                    thread.start()
+                for thread in threads:
+                    thread.join(PATIENCE)
+                assert numbers == [events.fileno()] * 3
+    finally:
+        sys.setswitchinterval(interval)
+
+
+def test_a_descriptor_is_closed_once(client: p2pmount.Node) -> None:
+    events = client.events(EventKind.MOUNT)
+    descriptor = events._queue.new_descriptor()
+    number = descriptor.number
+    # In cyclic garbage a finalizer may come before somebody's close.
+    getattr(descriptor, "__del__", descriptor.close)()
+    with open(os.devnull) as other:
+        # The number means something else now.
+        assert other.fileno() == number
+        descriptor.close()
+        del descriptor
+        gc.collect()
+        os.fstat(number)

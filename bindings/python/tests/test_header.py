@@ -123,3 +123,13 @@ def test_every_code_has_a_class_and_the_name_that_the_library_has_for_it() -> No
         assert type(error) is cls
         assert error.name == status_name(code)
         assert getattr(p2pmount, cls.__name__) is cls
+
+
+def test_rows_are_read_without_giving_the_gil_away_and_all_else_gives_it_away() -> None:
+    from p2pmount._library import library
+
+    # Of ctypes' FUNCFLAG_PYTHONAPI, which only PyDLL sets. (How slow it is otherwise depends on what the machine does.)
+    holding = {name for name in _prototypes.PROTOTYPES if getattr(library(), name)._flags_ & 4}
+    assert {name for name in _prototypes.PROTOTYPES if name.startswith("p2p_row_")} < holding
+    assert {"p2p_event_free", "p2p_snapshot_free", "p2p_options_free", "p2p_status_name"} < holding
+    assert len(holding) == 8

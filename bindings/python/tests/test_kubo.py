@@ -193,6 +193,25 @@ def test_the_later_names_close_by_kind() -> None:
         assert tunnels.close_listener() == 2
 
 
+def test_an_empty_name_or_address_is_an_error_and_not_everything() -> None:
+    with IpfsNode.ephemeral() as node, IpfsNode.ephemeral() as other:
+        tunnels = node.tunnels
+        tunnels.open_listener("a", 1)
+        tunnels.open_sender("a", 0, ",".join(other.get_addrs()))
+        with pytest.raises(p2pmount.BadProtocolError):
+            tunnels.close_streams("")
+        with pytest.raises(p2pmount.BadProtocolError):
+            tunnels.close_sender("")
+        with pytest.raises(p2pmount.BadProtocolError):
+            tunnels.close_listener("")
+        with pytest.raises(p2pmount.BadAddressError):
+            tunnels.close_sender(port="")
+        with pytest.raises(p2pmount.BadPeerError):
+            tunnels.close_sender(peer_id="")
+        assert tunnels.close_tcp_connections("") == 0
+        assert len(node.node.list().mounts) == 2
+
+
 def test_a_terminated_node_stays_terminated() -> None:
     node = IpfsNode.ephemeral(online=False)
     with pytest.raises(RuntimeError):

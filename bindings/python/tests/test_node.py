@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 import gc
 import pickle
@@ -13,7 +14,7 @@ from typing import Any, List
 
 import p2pmount
 import pytest
-from p2pmount import EventKind, ListKind
+from p2pmount import EventKind, ListKind, _library
 from support import PATIENCE, EchoServer, Pair, connect, endpoint, eventually, exchange, exchange_on, ping
 
 
@@ -311,6 +312,9 @@ def test_a_mount_keeps_the_sentence_of_its_last_error(client: p2pmount.Node, fre
     error = forward.error
     assert isinstance(error, p2pmount.UnreachableError)
     assert "Connection refused" in str(error)
+    row = forward.info()
+    assert (error.code, error.system_error, error.flags) == (row.error_code, row.system_error, row.flags)
+    assert error.temporary
 
 
 def test_a_second_listener_for_a_protocol_is_refused(server: p2pmount.Node) -> None:
@@ -332,3 +336,70 @@ def test_draining_lets_a_transfer_finish(pair: Pair) -> None:
         pair.client.close(drain=PATIENCE)
         transfer.join(PATIENCE)
     assert received == [data]
+
+
+@pytest.mark.parametrize("way", ["close", "drain", "close_async", "async with", "forgotten"])
+def test_a_node_that_has_failed_can_be_closed(monkeypatch: pytest.MonkeyPatch, way: str) -> None:
+    # What the library says of a failed node, which cannot be had here.
+    def failing(*arguments: Any) -> int:
+        if arguments[-1] is not None:
+            arguments[-1]._obj.code = p2pmount.Code.INTERNAL
+            arguments[-1]._obj.message = b"the node failed"
+        return p2pmount.Code.INTERNAL
+
+    before = p2pmount.process().nodes
+    node = p2pmount.Node()
+    with monkeypatch.context() as patch:
+        patch.setattr(_library.library(), "p2p_subscribe", failing)
+        patch.setattr(_library.library(), "p2p_node_close_start", failing)
+
+        async def leave() -> None:
+            async with node:
+                pass
+
+        if way == "close":
+            node.close()
+        elif way == "drain":
+            node.close(drain=None)
+        elif way == "close_async":
+            asyncio.run(node.close_async(drain=None))
+        elif way == "async with":
+            asyncio.run(leave())
+        else:
+            with pytest.warns(ResourceWarning):
+                del node
+                gc.collect()
+    assert p2pmount.process().nodes == before
+
+
+def test_a_close_without_a_descriptor_to_wait_on_drains_all_the_same(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def failing(*arguments: Any) -> int:
+        arguments[-1]._obj.code = p2pmount.Code.LIMIT
+        return p2pmount.Code.LIMIT
+
+    data = bytes(1 << 20)
+    with connect(pair.forward.address) as connection:
+        assert ping(connection) == b"ping"
+        received: List[bytes] = []
+        transfer = threading.Thread(target=lambda: received.append(exchange_on(connection, data)))
+        transfer.start()
+        with monkeypatch.context() as patch:
+            patch.setattr(_library.library(), "p2p_queue_fd", failing)
+            pair.client.close(drain=PATIENCE)
+        transfer.join(PATIENCE)
+    assert received == [data]
+
+
+def test_the_path_of_a_unix_socket_may_be_bytes_within(server: p2pmount.Node, tmp_path: Path) -> None:
+    class InBytes:
+        def __init__(self, path: Path) -> None:
+            self.path = path
+
+        def __fspath__(self) -> Any:
+            return bytes(self.path)
+
+    assert server.listen("web", InBytes(Path("/tmp/s"))).address == "unix:/tmp/s"
+    with p2pmount.Node(identity_file=InBytes(tmp_path / "key")):
+        assert (tmp_path / "key").is_file()

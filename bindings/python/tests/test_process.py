@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import copy
 import os
+import pickle
 import signal
 import subprocess
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Callable, List
 
+import p2pmount
 import pytest
-from support import PATIENCE, python
+from support import LIMITED, PATIENCE, python
 
 RUNS = 50
 
@@ -95,7 +99,7 @@ def test_a_program_ends_with_its_own_status_however_it_ends(ending: str, status:
 def test_ctrl_c_interrupts_a_program_that_waits() -> None:
     script = TRAFFIC + "print('ready', flush=True)\nfor event in client.events(): pass\n"
     process = subprocess.Popen(
-        [sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [sys.executable, "-c", LIMITED + script], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
     watchdog = threading.Timer(PATIENCE, process.kill)
     watchdog.start()
@@ -273,3 +277,91 @@ def test_the_package_prints_nothing_and_writes_no_file(tmp_path: object) -> None
     )
     assert (result.returncode, result.stdout) == (0, "")
     assert os.listdir(str(tmp_path)) == []
+
+
+# A thread drains for ever: a stream is open whose other end is another process, which stays.
+DRAINING = """
+import os, socket, subprocess, sys, threading
+import p2pmount
+
+other = subprocess.Popen(
+    [sys.executable, "-c", sys.argv[1]], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+)
+client = p2pmount.Node()
+host, _, port = client.forward("echo", 0, other.stdout.readline().strip()).address.rpartition(":")
+connection = socket.create_connection((host, int(port)))
+connection.sendall(b"x")
+assert connection.recv(1) == b"x"
+events = client.events(p2pmount.EventKind.NODE)
+threading.Thread(target=lambda: client.close(drain=None), daemon=True).start()
+assert events.get(10).state == "closing"
+print("draining", flush=True)
+"""
+
+SERVING = (
+    LIMITED
+    + """
+import socket, sys
+import p2pmount
+service = socket.create_server(("127.0.0.1", 0))
+with p2pmount.Node() as node:
+    node.listen("echo", service.getsockname())
+    print(node.address, flush=True)
+    accepted, _ = service.accept()
+    accepted.sendall(accepted.recv(1))
+    sys.stdin.read()
+"""
+)
+
+
+def test_a_program_ends_while_one_of_its_threads_drains() -> None:
+    result = python(DRAINING, SERVING)
+    assert (result.returncode, result.stdout, result.stderr) == (0, "draining\n", "")
+
+
+def test_ctrl_c_interrupts_a_close_that_waits_for_the_draining_of_a_thread() -> None:
+    result = python(DRAINING + "threading.Timer(0.2, os.kill, (os.getpid(), 2)).start()\nclient.close()\n", SERVING)
+    assert result.returncode == -signal.SIGINT
+    assert "KeyboardInterrupt" in result.stderr
+
+
+def test_what_is_in_the_library_cannot_be_copied() -> None:
+    with p2pmount.Node() as node:
+        events = node.events()
+        mount = node.listen("web", 80)
+        for each in (node, mount, events, events._queue, events._queue.descriptor()):
+            ways: List[Callable[[Any], object]] = [copy.copy, copy.deepcopy, pickle.dumps]
+            for way in ways:
+                with pytest.raises(TypeError, match=f"{type(each).__name__} belongs to its process and cannot be"):
+                    way(each)
+        with pytest.raises(TypeError):
+            copy.deepcopy({"node": node})
+        assert node.list().mounts[0].id == mount.id
+        events.get(0)
+
+
+def test_a_node_is_no_argument_of_a_spawned_process(tmp_path: object) -> None:
+    path = os.path.join(str(tmp_path), "program.py")
+    with open(path, "w") as file:
+        file.write(
+            LIMITED
+            + """
+import multiprocessing
+import p2pmount
+
+def work(node):
+    node.listen("web", 80)
+
+if __name__ == "__main__":
+    with p2pmount.Node() as node:
+        process = multiprocessing.get_context("spawn").Process(target=work, args=(node,))
+        try:
+            process.start()
+        except TypeError as error:
+            print(error)
+        assert node.list().mounts == []
+"""
+        )
+    result = subprocess.run([sys.executable, path], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert result.returncode == 0, result.stderr
+    assert result.stdout == "Node belongs to its process and cannot be pickled or copied\n"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 from datetime import timedelta
+from enum import Enum
 from ipaddress import IPv4Address, IPv6Address
 from typing import Iterable, Tuple, Union
 
@@ -22,6 +23,12 @@ Peer = Union[str, Iterable[str]]
 Duration = Union[int, float, timedelta, None]
 
 
+class Default(Enum):
+    """What stands for an argument that was not given, where None is one that can be."""
+
+    TIMEOUT = "the timeout of the events"
+
+
 def address_text(address: Address, what: str) -> bytes:
     """A local address for the library.
 
@@ -35,7 +42,7 @@ def address_text(address: Address, what: str) -> bytes:
     if isinstance(address, tuple):
         return encoded(_pair(address, what), what)
     if isinstance(address, os.PathLike):
-        return encoded(f"unix:{os.fspath(address)}", what)
+        return encoded(f"unix:{os.fsdecode(address)}", what)
     raise TypeError(
         f"{what} must be a port, text such as '127.0.0.1:8080', a pair (host, port) or a pathlib.Path,"
         f" not {type(address).__name__}"

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-from ctypes import CDLL, POINTER, byref, c_char, c_uint64, cast, create_string_buffer
+from ctypes import CDLL, POINTER, PyDLL, byref, c_char, c_uint64, cast, create_string_buffer
 from pathlib import Path
-from typing import Any, Callable, List, Optional, Union
+from typing import Any, Callable, List, Optional, Tuple, Union
 
 from ._error import Error, InvalidArgumentError, error_from
 from ._prototypes import ABI_VERSION, PROTOTYPES, ErrorStruct
@@ -15,6 +15,21 @@ from .constants import Code
 SONAME = f"libp2pmount.so.{ABI_VERSION}"
 #: What cargo calls it.
 FILE = "libp2pmount.so"
+
+#: What neither waits nor calls back, and is called many times for one result. It is called with the GIL held: to get
+#: that again takes 5 ms each time when another thread of Python is busy.
+QUICK = frozenset(
+    {
+        "p2p_status_name",
+        "p2p_options_free",
+        "p2p_row_count",
+        "p2p_row_field",
+        "p2p_row_text",
+        "p2p_row_int",
+        "p2p_snapshot_free",
+        "p2p_event_free",
+    }
+)
 
 _loaded: Optional[CDLL] = None
 
@@ -43,7 +58,7 @@ def load_library(path: Union[str, "os.PathLike[str]", None] = None) -> str:
 
 
 def library() -> CDLL:
-    """The library, loaded. Its calls release the GIL."""
+    """The library, loaded. Its calls release the GIL, but those of :data:`QUICK`."""
     if _loaded is None:
         load_library()
     assert _loaded is not None
@@ -93,12 +108,14 @@ def _open(name: str) -> CDLL:
             f"{name} has the ABI version {abi()}, and this package needs version {ABI_VERSION}: install the package and"
             " the library of one release"
         )
+    quick = PyDLL(name, handle=opened._handle)
     for function, (result, parameters) in PROTOTYPES.items():
         try:
-            entry = getattr(opened, function)
+            entry = getattr(quick if function in QUICK else opened, function)
         except AttributeError:
             raise LibraryError(f"{name} is older than this package: it has no {function}") from None
         entry.restype, entry.argtypes = result, parameters
+        setattr(opened, function, entry)
     return opened
 
 
@@ -132,11 +149,13 @@ def status_name(code: int) -> str:
     return name.decode("ascii")
 
 
-def made(function: str, *arguments: Any) -> int:
-    """The handle that a function makes; its second last parameter takes it."""
-    handle = c_uint64()
+def make(handle: c_uint64, function: str, *arguments: Any) -> None:
+    """Calls a function whose second last parameter takes the handle that it makes.
+
+    The handle is the caller's, who has it in a ``try`` by then: the exception of a signal handler is raised when the
+    call returns, and a result that only the call had would be lost with what it stands for.
+    """
     call(function, *arguments, byref(handle))
-    return handle.value
 
 
 def text_of(function: str, handle: int, size: int) -> str:
@@ -175,5 +194,12 @@ def version() -> str:
     return text.decode("ascii")
 
 
-#: Makes an operation of the library and gives its handle.
-Start = Callable[[], int]
+#: Makes an operation of the library, whose handle it stores.
+Start = Callable[[c_uint64], None]
+
+
+class Unique:
+    """Something that is there once: what it stands for is in the library."""
+
+    def __reduce__(self) -> Tuple[Any, ...]:
+        raise TypeError(f"{type(self).__name__} belongs to its process and cannot be pickled or copied")

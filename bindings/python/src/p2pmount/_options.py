@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 import os
 from contextlib import contextmanager
+from ctypes import c_uint64
 from datetime import timedelta
 from typing import Any, Dict, Iterable, Iterator, Mapping, Optional, Union
 
 from ._error import InvalidArgumentError
-from ._library import call, encoded, free, made
+from ._library import call, encoded, free, make
 from ._rows import listed
 from .constants import ListKind
 
@@ -32,7 +33,7 @@ def option_text(value: OptionValue, name: str) -> str:
     if isinstance(value, timedelta):
         return f"{math.ceil(value / timedelta(milliseconds=1))}ms"
     if isinstance(value, os.PathLike):
-        return os.fspath(value)
+        return os.fsdecode(value)
     if isinstance(value, Iterable) and not isinstance(value, (bytes, bytearray, Mapping)):
         items = [option_text(item, name) for item in value]
         return ",".join(sorted(items) if isinstance(value, (set, frozenset)) else items)
@@ -75,10 +76,11 @@ def option_set(options: Optional[Mapping[str, OptionValue]], keywords: Mapping[s
     if not texts:
         yield 0
         return
-    handle = made("p2p_options_new")
+    handle = c_uint64()
     try:
+        make(handle, "p2p_options_new")
         for name, text in texts.items():
             call("p2p_options_set", handle, encoded(name, "the name of an option"), encoded(text, f"option {name}"))
-        yield handle
+        yield handle.value
     finally:
-        free("p2p_options_free", handle)
+        free("p2p_options_free", handle.value)

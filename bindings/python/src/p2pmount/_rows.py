@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from ctypes import byref, c_char_p, c_int64, c_size_t
-from typing import Dict, List, Union
+from ctypes import byref, c_char_p, c_int64, c_size_t, c_uint64
+from typing import Any, Dict, List, Union
 
-from ._library import call, free, library, made
+from ._library import call, free, library, make
 from .constants import Code
 
 #: Field: number or text.
@@ -17,29 +17,28 @@ _is_number: Dict[bytes, bool] = {}
 
 def listed(handle: int, what: int) -> List[Row]:
     """The rows of ``p2p_list``."""
-    return _taken(made("p2p_list", handle, what))
+    return _taken("p2p_list", handle, what)
 
 
 def setting(handle: int, name: bytes) -> Row:
     """The row of ``p2p_get``."""
-    return _taken(made("p2p_get", handle, name))[0]
+    return _taken("p2p_get", handle, name)[0]
 
 
 def event(handle: int) -> Row:
-    """The row of an event, which is freed."""
-    try:
-        return _row(handle, 0)
-    finally:
-        free("p2p_event_free", handle)
+    """The row of an event."""
+    return _row(handle, 0)
 
 
-def _taken(snapshot: int) -> List[Row]:
+def _taken(function: str, *arguments: Any) -> List[Row]:
+    snapshot = c_uint64()
     try:
+        make(snapshot, function, *arguments)
         count = c_size_t()
-        call("p2p_row_count", snapshot, byref(count))
-        return [_row(snapshot, index) for index in range(count.value)]
+        call("p2p_row_count", snapshot.value, byref(count))
+        return [_row(snapshot.value, index) for index in range(count.value)]
     finally:
-        free("p2p_snapshot_free", snapshot)
+        free("p2p_snapshot_free", snapshot.value)
 
 
 def _row(rows: int, index: int) -> Row:

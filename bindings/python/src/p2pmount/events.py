@@ -6,10 +6,11 @@ import asyncio
 import datetime
 from dataclasses import dataclass
 from types import TracebackType
-from typing import TYPE_CHECKING, Optional, Type
+from typing import TYPE_CHECKING, Optional, Type, Union
 
-from ._arguments import Duration, milliseconds
+from ._arguments import Default, Duration, milliseconds
 from ._error import ClosedError, Error, TimedOutError, error_from_row
+from ._library import Unique
 from ._queue import Queue
 from .rows import Row
 
@@ -65,7 +66,7 @@ class Event(Row):
         return error_from_row(self.fields)
 
 
-class Events:
+class Events(Unique):
     """A node's events from the moment this was made; :meth:`Node.events` makes it.
 
     Iterating waits for the next event, in a ``for`` or an ``async for`` loop, and ends when the node or this object is
@@ -84,22 +85,25 @@ class Events:
         self._queue = queue
         self._timeout_ms = milliseconds(timeout, "timeout")
 
-    def get(self, timeout: Duration = None) -> Event:
-        """The next event. :exc:`TimedOutError` if none came in time (0: only one that is there already),
-        :exc:`ClosedError` if none can come any more. What was queued before the node was closed still comes."""
-        return Event.from_fields(self._queue.take(milliseconds(timeout, "timeout")))
+    def get(self, timeout: Union[Duration, Default] = Default.TIMEOUT) -> Event:
+        """The next event. :exc:`TimedOutError` if none came in time (None: for ever, 0: only one that is there already;
+        not given: the timeout of :meth:`Node.events`), :exc:`ClosedError` if none can come any more. What was queued
+        before the node was closed still comes."""
+        return self._queue.take(self._limit(timeout), Event.from_fields)
 
-    async def get_async(self, timeout: Duration = None) -> Event:
+    async def get_async(self, timeout: Union[Duration, Default] = Default.TIMEOUT) -> Event:
         """:meth:`get` for a task."""
-        timeout_ms = milliseconds(timeout, "timeout")
-        return await self._get_async(timeout_ms)
+        return await self._get_async(self._limit(timeout))
+
+    def _limit(self, timeout: Union[Duration, Default]) -> int:
+        return self._timeout_ms if isinstance(timeout, Default) else milliseconds(timeout, "timeout")
 
     async def _get_async(self, timeout_ms: int) -> Event:
         loop = asyncio.get_running_loop()
         deadline = None if timeout_ms < 0 else loop.time() + timeout_ms / 1000
         while True:
             try:
-                return Event.from_fields(self._queue.take_now())
+                return self._queue.take_now(Event.from_fields)
             except TimedOutError:
                 left = None if deadline is None else deadline - loop.time()
                 if left is not None and left <= 0:
@@ -138,12 +142,15 @@ class Events:
         """Whether :meth:`close` was called."""
         return self._queue.handle == 0
 
+    def __del__(self) -> None:
+        self._queue.close()
+
     def __iter__(self) -> Events:
         return self
 
     def __next__(self) -> Event:
         try:
-            return Event.from_fields(self._queue.take(self._timeout_ms))
+            return self._queue.take(self._timeout_ms, Event.from_fields)
         except ClosedError:
             raise StopIteration from None
 
@@ -160,6 +167,14 @@ class Events:
         return self
 
     def __exit__(
+        self, kind: Optional[Type[BaseException]], error: Optional[BaseException], trace: Optional[TracebackType]
+    ) -> None:
+        self.close()
+
+    async def __aenter__(self) -> Events:
+        return self
+
+    async def __aexit__(
         self, kind: Optional[Type[BaseException]], error: Optional[BaseException], trace: Optional[TracebackType]
     ) -> None:
         self.close()

@@ -70,7 +70,7 @@ class NodeTunnels:
         self, name: Optional[str] = None, port: Optional[Address] = None, peer_id: Optional[str] = None
     ) -> int:
         """Closes the senders that fit; without arguments all. Returns how many. Their streams run on."""
-        target = peer_filter(peer_id) if peer_id else None
+        target = None if peer_id is None else peer_filter(peer_id)
         return self._close(name, port, target, listeners=False, senders=True)
 
     def close_listener(self, name: Optional[str] = None, port: Optional[Address] = None) -> int:
@@ -91,7 +91,7 @@ class NodeTunnels:
             name = listen_addr = target_addr = None
         elif not any((name, listen_addr, target_addr)):
             return 0
-        return self._close(name, listen_addr, target_addr, listeners=listeners, senders=senders)
+        return self._close(name or None, listen_addr, target_addr, listeners=listeners, senders=senders)
 
     def close_all(self) -> int:
         """Closes every sender and listener."""
@@ -132,11 +132,11 @@ class NodeTunnels:
     ) -> int:
         if not (listeners or senders):
             return 0
-        filters = [None if each == "" else each for each in (listen, target)]
         return self._node.close_mounts(
-            name or None,
-            *filters,
-            all=not name and filters == [None, None],
+            name,
+            listen,
+            target,
+            all=name is None and listen is None and target is None,
             listeners=listeners,
             forwards=senders,
             streams=streams,

@@ -6,11 +6,11 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic, List, Optional, Type, TypeVar
 
 from ._error import BadHandleError, Error, ForkedError, NotFoundError
-from ._library import call, encoded, text_of
-from ._options import OptionValue, option_text
+from ._library import Unique, call, text_of
+from ._options import OptionValue
 from ._prototypes import ADDRESS_SIZE
 from .constants import CloseFlag, ListKind
-from .rows import ForwardRow, ListenerRow, MountRow, Setting, StreamRow, get_setting, listing
+from .rows import ForwardRow, ListenerRow, MountRow, Setting, StreamRow, get_setting, listing, set_option
 
 if TYPE_CHECKING:
     from .node import Node
@@ -19,8 +19,11 @@ M = TypeVar("M", bound=MountRow)
 Self = TypeVar("Self", bound="Mount[Any]")
 
 
-class Mount(Generic[M]):
-    """A listener or a forward. It belongs to its node, which closes it at the latest; dropping this object does not."""
+class Mount(Unique, Generic[M]):
+    """A listener or a forward. It belongs to its node, which closes it at the latest; dropping this object does not.
+
+    Each property asks the library anew; :meth:`info` has them all, of one moment.
+    """
 
     _row: Type[M]
     _kind: ListKind
@@ -88,8 +91,7 @@ class Mount(Generic[M]):
 
     def set(self, name: str, value: OptionValue) -> None:
         """Changes an option that can be changed in use, for example ``peers.allow``."""
-        text = option_text(value, name)
-        call("p2p_set", self._handle, encoded(name, "the name of an option"), encoded(text, f"option {name}"))
+        set_option(self._handle, name, value)
 
     def get(self, name: str) -> Setting:
         """The value of an option in force, and where it came from."""

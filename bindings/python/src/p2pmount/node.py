@@ -5,23 +5,24 @@ from __future__ import annotations
 import asyncio
 import atexit
 import os
+import time
 import warnings
 import weakref
-from ctypes import byref, c_size_t
+from ctypes import byref, c_size_t, c_uint64
 from types import TracebackType
-from typing import Any, Callable, List, Mapping, Optional, Type
+from typing import Callable, List, Mapping, Optional, Type
 
 from . import _operation
 from ._arguments import Address, Duration, Peer, address_text, milliseconds, peer_text
-from ._error import BadHandleError, ClosedError, Error, ForkedError, LimitError, SystemCallError
-from ._library import call, encoded, made, text_of
-from ._options import OptionValue, option_set, option_text
+from ._error import BadHandleError, CancelledError, ClosedError, Error, ForkedError, InvalidArgumentError
+from ._library import Start, Unique, call, encoded, make, text_of
+from ._options import OptionValue, option_set
 from ._prototypes import ADDRESS_SIZE, PEER_ID_SIZE
 from ._queue import Queue
 from .constants import CloseFlag, EventKind, ListKind
 from .events import Events
 from .mount import Forward, Listener
-from .rows import Listing, Setting, get_setting, listing
+from .rows import Listing, Setting, get_setting, listing, set_option
 
 #: What :meth:`Node.list` lists unless it is told.
 EVERYTHING = (
@@ -30,8 +31,11 @@ EVERYTHING = (
 
 Options = Optional[Mapping[str, OptionValue]]
 
+# The longest time between two looks whether a node is closed that another thread closes, in seconds.
+_SLICE = 0.05
 
-class Node:
+
+class Node(Unique):
     """A node: opened when made, closed by ``with``, by :meth:`close`, or at the latest when the program ends.
 
     Options are given by name: in a mapping, or as keywords in which underscores stand for dots and dashes. All methods
@@ -44,14 +48,26 @@ class Node:
     """
 
     def __init__(self, options: Options = None, **keywords: OptionValue) -> None:
-        self._handle = 0
+        self._cell = c_uint64()
         self._closed = False
         self._process = os.getpid()
         self._dispatchers: _operation.Dispatchers = {}
-        with option_set(options, keywords) as given:
-            self._handle = made("p2p_node_open", given)
-        self._peer_id = text_of("p2p_node_peer_id", self._handle, PEER_ID_SIZE)
-        _open_nodes.add(self)
+        # The closes that are under way.
+        self._closing: List[c_uint64] = []
+        try:
+            with option_set(options, keywords) as given:
+                make(self._cell, "p2p_node_open", given)
+            self._peer_id = text_of("p2p_node_peer_id", self._handle, PEER_ID_SIZE)
+            _open_nodes.add(self)
+        except BaseException:
+            self._closed = True
+            if self._handle:
+                _operation.start_close(self._handle)
+            raise
+
+    @property
+    def _handle(self) -> int:
+        return self._cell.value
 
     @property
     def peer_id(self) -> str:
@@ -81,8 +97,14 @@ class Node:
         ('127.0.0.1:8080', 'listening', 'open to nobody')
         """
         name, text = encoded(protocol, "protocol"), address_text(target, "target")
-        with option_set(options, keywords) as given:
-            return Listener(self, made("p2p_listen", self._handle, name, text, given))
+        mount = c_uint64()
+        try:
+            with option_set(options, keywords) as given:
+                make(mount, "p2p_listen", self._handle, name, text, given)
+            return Listener(self, mount.value)
+        except BaseException:
+            _operation.close_mount(mount.value)
+            raise
 
     def forward(
         self, protocol: str, listen: Address, peer: Peer, options: Options = None, **keywords: OptionValue
@@ -99,24 +121,28 @@ class Node:
         ...     forward.address.startswith("127.0.0.1:"), forward.state, forward.peer == server.peer_id
         (True, 'idle', True)
         """
-        start, free = self._start_forward(protocol, listen, peer, options, keywords)
-        with free as given:
-            return Forward(self, _operation.run(self._handle, lambda: start(given)))
+        start = self._start_forward(protocol, listen, peer, options, keywords)
+        return _operation.run(self._handle, c_uint64(), start, lambda mount: Forward(self, mount))
 
     async def forward_async(
         self, protocol: str, listen: Address, peer: Peer, options: Options = None, **keywords: OptionValue
     ) -> Forward:
         """:meth:`forward` for a task. When the task is cancelled, nothing of the forward is left."""
-        start, free = self._start_forward(protocol, listen, peer, options, keywords)
-        with free as given:
-            return Forward(self, await _operation.run_async(self._handle, self._dispatchers, lambda: start(given)))
+        start = self._start_forward(protocol, listen, peer, options, keywords)
+        return await _operation.run_async(
+            self._handle, self._dispatchers, c_uint64(), start, lambda mount: Forward(self, mount)
+        )
 
     def _start_forward(
         self, protocol: str, listen: Address, peer: Peer, options: Options, keywords: Mapping[str, OptionValue]
-    ) -> Any:
+    ) -> Start:
         name, text, to = encoded(protocol, "protocol"), address_text(listen, "listen"), peer_text(peer)
-        handle = self._handle
-        return lambda given: made("p2p_forward_start", handle, name, text, to, given), option_set(options, keywords)
+
+        def start(operation: c_uint64) -> None:
+            with option_set(options, keywords) as given:
+                make(operation, "p2p_forward_start", self._handle, name, text, to, given)
+
+        return start
 
     def close_mounts(
         self,
@@ -174,10 +200,17 @@ class Node:
 
     def events(self, kinds: int = EventKind.ALL, *, timeout: Duration = None, **keywords: OptionValue) -> Events:
         """The node's events from now on, of the :class:`EventKind` asked for. ``timeout`` is the longest time that an
-        iteration waits for one event before it raises :exc:`TimedOutError`; keywords are options of the queue."""
+        iteration, or :meth:`Events.get`, waits for one event before it raises :exc:`TimedOutError`; keywords are
+        options of the queue."""
         milliseconds(timeout, "timeout")
-        with option_set(None, keywords) as given:
-            return Events(self, Queue(self._handle, kinds, given), timeout)
+        queue = Queue()
+        try:
+            with option_set(None, keywords) as given:
+                queue.open(self._handle, kinds, given)
+            return Events(self, queue, timeout)
+        except BaseException:
+            queue.close()
+            raise
 
     # Peers and options
 
@@ -192,20 +225,28 @@ class Node:
         [True]
         """
         text, timeout_ms = peer_text(peer), milliseconds(timeout, "timeout")
-        _operation.run(self._handle, lambda: made("p2p_connect_start", self._handle, text, timeout_ms))
+        _operation.run(
+            self._handle,
+            c_uint64(),
+            lambda operation: make(operation, "p2p_connect_start", self._handle, text, timeout_ms),
+            bool,
+        )
 
     async def connect_async(self, peer: Peer, timeout: Duration = None) -> None:
         """:meth:`connect` for a task; cancelling the task gives up the dial."""
         text, timeout_ms = peer_text(peer), milliseconds(timeout, "timeout")
         await _operation.run_async(
-            self._handle, self._dispatchers, lambda: made("p2p_connect_start", self._handle, text, timeout_ms)
+            self._handle,
+            self._dispatchers,
+            c_uint64(),
+            lambda operation: make(operation, "p2p_connect_start", self._handle, text, timeout_ms),
+            bool,
         )
 
     def set(self, name: str, value: OptionValue) -> None:
         """Changes an option that can be changed in use, for the node and those of its mounts that have no value of
         their own."""
-        text = option_text(value, name)
-        call("p2p_set", self._handle, encoded(name, "the name of an option"), encoded(text, f"option {name}"))
+        set_option(self._handle, name, value)
 
     def get(self, name: str) -> Setting:
         """The value of an option in force, and where it came from."""
@@ -222,17 +263,16 @@ class Node:
         if self._closed:
             return
         drain_ms = milliseconds(drain, "drain")
-        handle = self._handle
+        _operation.abandon_closed(self._dispatchers)
+        start, operation = self._start_close(drain_ms), c_uint64()
+        self._closing.append(operation)
         try:
-            if drain_ms == 0:
-                call("p2p_node_close", handle, 0)
-            else:
-                _operation.run(handle, lambda: made("p2p_node_close_start", handle, drain_ms))
-        except BadHandleError:
-            pass
-        except (ClosedError, LimitError, SystemCallError):
-            # Another thread is closing it, and this waits for that; or there is no descriptor left to be woken by.
-            _ignoring_bad_handle(lambda: call("p2p_node_close", handle, drain_ms))
+            _operation.run(self._handle, operation, start, bool)
+        except Error as error:
+            if self._goes_on(error, start, operation):
+                self._wait_closed()
+        finally:
+            self._closing.remove(operation)
         self._closed = True
 
     async def close_async(self, drain: Duration = 0) -> None:
@@ -240,19 +280,80 @@ class Node:
         if self._closed:
             return
         drain_ms = milliseconds(drain, "drain")
-        handle = self._handle
+        start, operation = self._start_close(drain_ms), c_uint64()
+        self._closing.append(operation)
         try:
-            await _operation.run_async(
-                handle, self._dispatchers, lambda: made("p2p_node_close_start", handle, drain_ms)
-            )
-        except BadHandleError:
-            pass
-        except (ClosedError, LimitError, SystemCallError):
-            # As above; the wait is another thread's.
-            await asyncio.get_running_loop().run_in_executor(
-                None, lambda: _ignoring_bad_handle(lambda: call("p2p_node_close", handle, drain_ms))
-            )
+            await _operation.run_async(self._handle, self._dispatchers, operation, start, bool)
+        except Error as error:
+            if self._goes_on(error, start, operation):
+                await self._wait_closed_async()
+        finally:
+            self._closing.remove(operation)
         self._closed = True
+
+    def _start_close(self, drain_ms: int) -> Start:
+        return lambda operation: make(operation, "p2p_node_close_start", self._handle, drain_ms)
+
+    def _goes_on(self, error: Error, start: Start, operation: c_uint64) -> bool:
+        """What to do when a close failed; True if the node is being closed and that may take its time."""
+        if isinstance(error, (ForkedError, InvalidArgumentError)):
+            raise error
+        if isinstance(error, (BadHandleError, CancelledError)):
+            # Closed before, or now with its draining cut short.
+            return False
+        if isinstance(error, ClosedError):
+            # Another thread is closing it.
+            return True
+        try:
+            # There was no descriptor left to be woken by.
+            start(operation)
+            return True
+        except ClosedError:
+            return True
+        except BadHandleError:
+            return False
+        except Error:
+            # The node has failed. It has nothing to wait for.
+            try:
+                call("p2p_node_close", self._handle, 0)
+            except BadHandleError:
+                pass
+            return False
+
+    def _end_draining(self) -> None:
+        for operation in list(self._closing):
+            if operation.value:
+                _operation.cancel(operation.value)
+
+    def _is_gone(self) -> bool:
+        try:
+            text_of("p2p_node_peer_id", self._handle, PEER_ID_SIZE)
+        except BadHandleError:
+            return True
+        return False
+
+    def _wait_closed(self, hurry: bool = False) -> None:
+        # Not in the library, where a signal would not be heard.
+        pause = 0.001
+        try:
+            while not self._is_gone():
+                if hurry:
+                    self._end_draining()
+                time.sleep(pause)
+                pause = min(2 * pause, _SLICE)
+        except BaseException:
+            self._end_draining()
+            raise
+
+    async def _wait_closed_async(self) -> None:
+        pause = 0.001
+        try:
+            while not self._is_gone():
+                await asyncio.sleep(pause)
+                pause = min(2 * pause, _SLICE)
+        except BaseException:
+            self._end_draining()
+            raise
 
     @property
     def closed(self) -> bool:
@@ -292,13 +393,6 @@ class Node:
         return f"<p2pmount.Node {getattr(self, '_peer_id', '')}{' closed' if self._closed else ''}>"
 
 
-def _ignoring_bad_handle(close: Callable[[], None]) -> None:
-    try:
-        close()
-    except BadHandleError:
-        pass
-
-
 _open_nodes: weakref.WeakSet[Node] = weakref.WeakSet()
 
 
@@ -307,9 +401,11 @@ def _close_at_exit() -> None:
     """Peers learn at once that a program ends, not when their pings fail. Not the nodes of a parent process."""
     nodes = [node for node in list(_open_nodes) if not node._closed and node._process == os.getpid()]
     for node in nodes:
+        # Another thread may be draining it, for ever perhaps.
+        node._end_draining()
         _operation.start_close(node._handle)
     for node in nodes:
         try:
-            node.close()
+            node._wait_closed(hurry=True)
         except Error:
             pass

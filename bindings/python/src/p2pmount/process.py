@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import List
 
-from ._library import call, encoded
-from ._options import OptionValue, option_text
+from ._options import OptionValue
 from .constants import ListKind
-from .rows import OptionRow, ProcessRow, Setting, get_setting, listing
+from .rows import OptionRow, ProcessRow, Setting, get_setting, listing, set_option
 
 
 def set(name: str, value: OptionValue) -> None:
@@ -19,8 +18,7 @@ def set(name: str, value: OptionValue) -> None:
     'warn'
     >>> p2pmount.set("log.level", "off")
     """
-    text = option_text(value, name)
-    call("p2p_set", 0, encoded(name, "the name of an option"), encoded(text, f"option {name}"))
+    set_option(0, name, value)
 
 
 def get(name: str) -> Setting:

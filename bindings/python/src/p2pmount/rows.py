@@ -12,7 +12,8 @@ from types import MappingProxyType
 from typing import Any, Dict, Iterable, Iterator, List, Mapping, Optional, Tuple, Type, TypeVar, Union
 
 from ._error import Error, error_from_row
-from ._library import encoded
+from ._library import call, encoded
+from ._options import OptionValue, option_text
 from ._rows import Row as _Row
 from ._rows import listed, setting
 
@@ -75,6 +76,9 @@ class MountRow(Row):
     #: Sentence of the last error, "" if there was none.
     error: str = ""
     error_code: int = 0
+    #: Its ``errno``, or 0, and its ``P2P_ERROR_FLAG_`` bits.
+    system_error: int = 0
+    flags: int = 0
     #: Streams now, and since the mount was made.
     streams: int = 0
     streams_total: int = 0
@@ -274,6 +278,12 @@ class Listing:
 def listing(handle: int, what: int) -> Listing:
     """What the library lists of a node, a mount or the process."""
     return Listing(_KINDS.get(str(row.get("kind")), Row).from_fields(row) for row in listed(handle, what))
+
+
+def set_option(handle: int, name: str, value: OptionValue) -> None:
+    """Changes an option that can be changed in use."""
+    text = option_text(value, name)
+    call("p2p_set", handle, encoded(name, "the name of an option"), encoded(text, f"option {name}"))
 
 
 def get_setting(handle: int, name: str) -> Setting:
