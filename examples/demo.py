@@ -4,8 +4,9 @@
     demo.py TUNNEL TRANSPORT
 
 TUNNEL is the built example (examples/c/tunnel.c), TRANSPORT is tcp or quic. A web server serves a page and a 100 MB
-file; one TUNNEL mounts it on the network under a protocol name, another ties a local port to it by peer id, and both are
-fetched through that port. Exit status 0 only if every byte arrived, the lists were right and both programs ended well.
+file; one TUNNEL mounts it on the network under a protocol name, another ties a local port to it by peer id, and both
+are fetched through that port. Exit status 0 only if every byte arrived, the lists were right and both programs ended
+well.
 """
 
 from __future__ import annotations
