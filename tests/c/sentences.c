@@ -107,8 +107,8 @@ static void registrations(void) {
     SENTENCE(p2p_forward(node, "b", "unix:/dev/null/socket", other_address, 0, &second, &error), P2P_ERROR_SYSTEM,
              "/dev/null/socket");
     CHECK_INT(error.system_error, ENOTDIR);
-    SENTENCE(p2p_forward(node, "b", "192.0.2.1:0", other_address, 0, &second, &error), P2P_ERROR_SYSTEM, "192.0.2.1");
-    CHECK_INT(error.system_error, EADDRNOTAVAIL);
+    SENTENCE(p2p_forward(node, "b", "192.0.2.1:0", other_address, 0, &second, &error), P2P_ERROR_BAD_ADDRESS,
+             "192.0.2.1:0", "network=local");
 }
 
 static void peers(void) {
