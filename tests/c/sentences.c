@@ -198,5 +198,7 @@ int main(void) {
     OK(p2p_node_close(other, 0, &error));
     OK(p2p_node_close(node, 0, &error));
     SENTENCE(p2p_node_peer_id(node, buffer, sizeof buffer, &error), P2P_ERROR_BAD_HANDLE, "node", "closed");
+    p2p_snapshot none;
+    SENTENCE(p2p_list(node, P2P_LIST_NODE, &none, &error), P2P_ERROR_BAD_HANDLE, "a node", "closed");
     return 0;
 }
