@@ -144,6 +144,8 @@ pub struct Descriptors {
     reserve: AtomicUsize,
     /// Descriptors open in the process that are not counted in `used`, and when that was looked up.
     others: Mutex<Option<(Instant, usize)>>,
+    /// Listeners of this process, whose targets take descriptors, too.
+    listeners: AtomicUsize,
     freed: tokio::sync::Notify,
 }
 
@@ -163,6 +165,7 @@ impl Descriptors {
             used: AtomicUsize::new(0),
             reserve: AtomicUsize::new(reserve),
             others: Mutex::new(None),
+            listeners: AtomicUsize::new(0),
             freed: tokio::sync::Notify::new(),
         }
     }
@@ -218,9 +221,26 @@ impl Descriptors {
         }
     }
 
-    /// One descriptor, or `None` when the budget is used up.
+    /// A descriptor for a target, or `None` when the budget is used up.
     pub fn try_take(self: &Arc<Self>) -> Option<Descriptor> {
+        self.take_below(self.max())
+    }
+
+    /// A descriptor for a client, which can wait for it. Beside listeners a quarter is left to targets, which cannot: a
+    /// process that forwards to itself would else take all for clients and refuse them for want of one for the target.
+    pub fn try_take_for_client(self: &Arc<Self>) -> Option<Descriptor> {
         let max = self.max();
+        let targets = if self.listeners.load(Ordering::Relaxed) > 0 { max / 4 } else { 0 };
+        self.take_below(max - targets)
+    }
+
+    /// Leaves room for targets as long as the guard lives.
+    pub fn serve_targets(self: &Arc<Self>) -> ServesTargets {
+        self.listeners.fetch_add(1, Ordering::Relaxed);
+        ServesTargets(self.clone())
+    }
+
+    fn take_below(self: &Arc<Self>, max: usize) -> Option<Descriptor> {
         let take = |used| (used < max).then_some(used + 1);
         self.used.fetch_update(Ordering::AcqRel, Ordering::Acquire, take).ok().map(|_| Descriptor(self.clone()))
     }
@@ -233,6 +253,16 @@ impl Descriptors {
 
 /// Descriptors set aside for listening sockets and the runtime's own.
 const MARGIN: usize = 16;
+
+/// A listener is there.
+pub struct ServesTargets(Arc<Descriptors>);
+
+impl Drop for ServesTargets {
+    fn drop(&mut self) {
+        self.0.listeners.fetch_sub(1, Ordering::Relaxed);
+        self.0.freed.notify_one();
+    }
+}
 
 /// A descriptor taken from the budget, given back when dropped.
 pub struct Descriptor(Arc<Descriptors>);
@@ -262,5 +292,18 @@ mod tests {
         assert!(budget.try_take().is_none());
         taken.pop();
         assert!(budget.try_take().is_some());
+    }
+
+    #[test]
+    fn clients_leave_room_for_targets() {
+        let budget = Arc::new(Descriptors::new(usize::MAX / 2));
+        let serving = budget.serve_targets();
+        let mut clients: Vec<_> = std::iter::from_fn(|| budget.try_take_for_client()).collect();
+        let targets: Vec<_> = std::iter::from_fn(|| budget.try_take()).collect();
+        assert_eq!((clients.len(), targets.len()), (6, 2));
+        drop(serving);
+        drop(targets);
+        clients.extend(std::iter::from_fn(|| budget.try_take_for_client()));
+        assert_eq!(clients.len(), 8);
     }
 }

@@ -199,7 +199,7 @@ async fn descriptor(mount: &Mount) -> Descriptor {
     let budget = process::descriptors();
     let mut told = false;
     loop {
-        if let Some(descriptor) = budget.try_take() {
+        if let Some(descriptor) = budget.try_take_for_client() {
             return descriptor;
         }
         if !told {

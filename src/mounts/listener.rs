@@ -40,6 +40,7 @@ pub fn listen(shared: &Arc<Shared>, protocol: &str, target: &str, options: &Opti
 
 async fn accept(shared: Arc<Shared>, mount: Arc<Mount>, mut registration: Registration) -> Result<()> {
     debug_assert_eq!(mount.kind(), Kind::Listener);
+    let _serving = process::descriptors().serve_targets();
     loop {
         tokio::select! {
             biased;

@@ -51,7 +51,7 @@ static void library(int talk, const char *target) {
             CHECK(files[i] >= 0, "the host cannot open file %d: %s", i + 1, strerror(errno));
         }
         for (int i = 0; i < 16; i++) close(files[i]);
-        CHECK(count_rows(near, P2P_LIST_STREAMS) >= 10, "only %zu clients are served",
+        CHECK(count_rows(near, P2P_LIST_STREAMS) >= 30, "only %zu clients are served",
               count_rows(near, P2P_LIST_STREAMS));
         for (int more = 1; more;) {
             more = p2p_next_event(queue, 0, &event, NULL) == P2P_OK;
