@@ -1,6 +1,6 @@
 //! The forwarding side: each client of the listen address gets a stream of its own to the peer.
 
-use std::{fmt, io, sync::Arc, time::Duration};
+use std::{fmt, future::pending, io, sync::Arc, time::Duration};
 
 use futures::{AsyncReadExt, AsyncWriteExt};
 use libp2p::PeerId;
@@ -12,7 +12,9 @@ use super::{
     Mount, MountEnd, Shared, State, Tunnel, carry,
     listener::no_descriptor,
     local::{Acceptor, LocalListener, LocalStream},
-    run_mount, stays_local,
+    run_mount,
+    splice::first_bytes,
+    stays_local,
     streams::Permit,
 };
 use crate::{
@@ -132,7 +134,7 @@ async fn verified(shared: &Arc<Shared>, mount: &Arc<Mount>, peer: PeerId, cancel
         biased;
         () = shared.closing.cancelled() => Err(Error::closed("the node")),
         () = cancelled.cancelled() => Err(Error::cancelled("verifying")),
-        stream = shared.network.open_stream(peer, &mount.protocol, time) => {
+        stream = shared.network.open_stream(peer, &mount.protocol, time, pending()) => {
             shared.tasks.spawn_on(take_leave(shared.clone(), stream?), &shared.runtime);
             engage(shared, mount);
             Ok(())
@@ -260,7 +262,7 @@ async fn serve(
             }
             return;
         }
-        opened = shared.network.open_stream(*peer, &mount.protocol, time) => opened,
+        opened = shared.network.open_stream(*peer, &mount.protocol, time, first_bytes(&local)) => opened,
     };
     match opened {
         Ok(stream) => {

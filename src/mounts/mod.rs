@@ -387,6 +387,7 @@ async fn carry(shared: &Arc<Shared>, mount: &Arc<Mount>, tunnel: Tunnel) {
     mount.streams_total.fetch_add(1, Ordering::Relaxed);
     shared.hub.emit(kind::STREAM_OPENED, || live.event("stream opened"));
     tracing::debug!(mount = %mount, stream = live.id, origin = live.origin, peer = %live.peer(), "stream opened");
+    live.bytes.sent.fetch_add(stream.early() as u64, Ordering::Relaxed);
     let copying = AssertUnwindSafe(splice(&local, &mut stream, &live.bytes)).catch_unwind();
     let reason = tokio::select! {
         biased;

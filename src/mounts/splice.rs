@@ -93,6 +93,20 @@ where
     end
 }
 
+/// What a client sends first. For one that sends nothing, or is gone, this waits for ever.
+pub async fn first_bytes(local: &LocalStream) -> Vec<u8> {
+    poll_fn(|cx| {
+        SCRATCH.with_borrow_mut(|buffer| {
+            buffer.resize(CHUNK, 0);
+            match ready!(local.poll_read(cx, buffer)) {
+                Ok(0) | Err(_) => Poll::Pending,
+                Ok(read) => Poll::Ready(buffer[..read].to_vec()),
+            }
+        })
+    })
+    .await
+}
+
 /// The peer read no further but sent its own end of file: the local side gets it, and time to read what came before, until it
 /// is reset. What it sends meanwhile goes nowhere, as on any connection whose other end has closed.
 async fn last_words(local: &LocalStream) {

@@ -2,7 +2,7 @@
 //! When a connection is dialled, and over which transport first, `streams::behaviour` decides.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering},
@@ -10,10 +10,11 @@ use std::{
     time::Instant,
 };
 
-use libp2p::{Multiaddr, PeerId, multiaddr::Protocol, swarm::ConnectionId};
+use libp2p::{Multiaddr, PeerId, StreamProtocol, multiaddr::Protocol, swarm::ConnectionId};
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::mpsc;
 
+use super::streams::OpenRequest;
 use crate::address;
 
 /// One established connection.
@@ -28,7 +29,18 @@ pub struct Connection {
     streams: AtomicUsize,
     /// Whoever waits for a stream to end on a full connection is told through this.
     freed: mpsc::UnboundedSender<PeerId>,
+    /// To the connection's handler.
+    opens: mpsc::UnboundedSender<Opening>,
+    /// Protocols that the peer has agreed to on this connection and not refused since.
+    agreed: Mutex<HashSet<StreamProtocol>>,
     pub shared: Arc<PeerShared>,
+}
+
+/// A request for a stream on its way to the connection that was chosen for it.
+#[derive(Debug)]
+pub struct Opening {
+    pub request: OpenRequest,
+    pub guard: StreamGuard,
 }
 
 impl Connection {
@@ -42,6 +54,25 @@ impl Connection {
 
     pub fn streams(&self) -> usize {
         self.streams.load(Ordering::Relaxed)
+    }
+
+    /// Opens a stream. The one who waits learns it, too, when the connection is gone already.
+    pub fn open(self: &Arc<Self>, request: OpenRequest) {
+        let _ = self.opens.send(Opening { request, guard: self.stream() });
+    }
+
+    pub fn has_agreed(&self, protocol: &StreamProtocol) -> bool {
+        self.agreed.lock().contains(protocol)
+    }
+
+    /// The peer has agreed to a protocol, or refused it.
+    pub fn answered(&self, protocol: &StreamProtocol, agreed: bool) {
+        let mut protocols = self.agreed.lock();
+        if !agreed {
+            protocols.remove(protocol);
+        } else if !protocols.contains(protocol) {
+            protocols.insert(protocol.clone());
+        }
     }
 
     /// Counts one more stream for as long as the guard lives.
@@ -113,6 +144,7 @@ impl Connections {
         [local, remote]: [Option<&Multiaddr>; 2],
         outbound: bool,
         freed: &mpsc::UnboundedSender<PeerId>,
+        opens: mpsc::UnboundedSender<Opening>,
     ) -> Arc<Connection> {
         let relayed = |address: &Multiaddr| address.iter().any(|part| part == Protocol::P2pCircuit);
         Arc::new(Connection {
@@ -124,6 +156,8 @@ impl Connections {
             opened: Instant::now(),
             streams: AtomicUsize::new(0),
             freed: freed.clone(),
+            opens,
+            agreed: Mutex::default(),
             shared: self.shared(&peer),
         })
     }

@@ -12,7 +12,10 @@ use std::{
 use futures::{FutureExt, StreamExt};
 use libp2p::{
     Multiaddr, PeerId, Swarm, connection_limits,
-    core::transport::{ListenerId, TransportError},
+    core::{
+        transport::{ListenerId, TransportError},
+        upgrade::Version,
+    },
     identify,
     multiaddr::Protocol,
     ping,
@@ -128,6 +131,8 @@ pub async fn start(
     let config = libp2p::swarm::Config::with_executor(executor)
         .with_idle_connection_timeout(options.duration("connection.idle_timeout"))
         .with_max_negotiating_inbound_streams(1024)
+        // What is opened is known: the proposal travels with what follows it.
+        .with_substream_upgrade_protocol_override(Version::V1Lazy)
         .with_per_connection_event_buffer_size(64);
     let transport = transport::build(identity.keypair(), transport_config(options))?;
     let swarm = Swarm::new(transport, behaviour(network, identity, options, descriptors), network.peer, config);
@@ -356,6 +361,8 @@ impl Driver {
                 }
             }
             Err(ping::Failure::Unsupported) => drop(self.alive.insert(connection, (peer, None))),
+            // Protocols are agreed on lazily: libp2p's ping does not see that it was refused.
+            Err(error) if failure::is_refusal(&error) => drop(self.alive.insert(connection, (peer, None))),
             // Whether the connection is dead is a matter of time, which libp2p's ping does not keep: it stays silent about a
             // first failure, and takes ten seconds for another try.
             Err(error) => tracing::debug!(%peer, "ping failed: {error}"),

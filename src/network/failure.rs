@@ -7,6 +7,7 @@ use libp2p::{
     core::transport::TransportError,
     swarm::{DialError, ListenError},
 };
+use multistream_select::NegotiationError;
 
 /// Every address that was tried with its reason, or what kept the node from trying.
 pub fn describe_dial(peer: &PeerId, error: &DialError) -> String {
@@ -57,6 +58,11 @@ pub fn root_cause(error: &(dyn Error + 'static)) -> String {
         Some(at) => text[..at].to_owned(),
         None => text,
     }
+}
+
+/// Whether the peer refused the protocol of a stream.
+pub fn is_refusal(error: &(dyn Error + 'static)) -> bool {
+    causes(error).any(|cause| matches!(cause.downcast_ref(), Some(NegotiationError::Failed)))
 }
 
 /// The operating system's number at the bottom of `error`, if there is one.

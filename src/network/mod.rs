@@ -12,7 +12,12 @@ mod tls;
 mod transport;
 mod yamux;
 
-use std::{io, sync::Arc, time::Duration};
+use std::{
+    io,
+    pin::pin,
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 use libp2p::{Multiaddr, PeerId, StreamProtocol};
 use parking_lot::RwLock;
@@ -66,6 +71,7 @@ pub struct Network {
     addresses: Arc<RwLock<Vec<Multiaddr>>>,
     book: Arc<AddressBook>,
     local: bool,
+    streams_per_connection: usize,
 }
 
 impl Network {
@@ -86,6 +92,7 @@ impl Network {
             addresses: Arc::default(),
             book: Arc::default(),
             local: options.text("network") == "local",
+            streams_per_connection: options.size("connection.streams"),
         };
         driver::start(&network, identity, options, descriptors, observer, inbox, runtime).await?;
         Ok(network)
@@ -171,7 +178,18 @@ impl Network {
     }
 
     /// Opens a stream to `peer` within `time`, dialling it if need be. Dropping the future gives up.
-    pub async fn open_stream(&self, peer: PeerId, protocol: &ProtocolName, time: Duration) -> Result<TunnelStream> {
+    ///
+    /// What `first` gives is sent before the peer has agreed to the protocol, if it did so on the same connection before: that
+    /// saves a round trip. Another peer would take it for something else, and it is sent once only.
+    pub async fn open_stream(
+        &self,
+        peer: PeerId,
+        protocol: &ProtocolName,
+        time: Duration,
+        first: impl Future<Output = Vec<u8>>,
+    ) -> Result<TunnelStream> {
+        let mut first = Some(pin!(first));
+        let name = stream_protocol(protocol)?;
         let deadline = Instant::now() + time;
         let _interest = Interest { network: self, peer };
         let timed_out = || {
@@ -185,18 +203,25 @@ impl Network {
         let mut pause = RETRY_PAUSE;
         loop {
             let (reply, answer) = oneshot::channel();
-            let request = OpenRequest { protocol: stream_protocol(protocol)?, deadline, reply };
-            self.send(Command::Open { peer, request })?;
-            // Nothing was sent yet when the connection went down under the request: another one may carry it.
+            self.ask(peer, OpenRequest { protocol: name.clone(), deadline, reply })?;
+            let answer = async {
+                Ok(match answer.await? {
+                    Ok(stream) => agree(stream, &name, &mut first).await,
+                    Err(failure) => Err(failure),
+                })
+            };
+            // When the connection goes down under the request and nothing was sent yet, another one may carry it.
             let broken = match timeout_at(deadline, answer).await {
                 Ok(Ok(Ok(stream))) => return Ok(stream),
-                Ok(Err(_)) if self.commands.is_closed() => return Err(Error::closed("the node")),
+                Ok(Err(oneshot::error::RecvError { .. })) if self.commands.is_closed() => {
+                    return Err(Error::closed("the node"));
+                }
                 Ok(Err(_)) => Failure::Unreachable("the connection was closed while the stream was opened".into()),
                 Ok(Ok(Err(failure))) if failure.is_lost_connection() => failure,
                 Ok(Ok(Err(Failure::TimedOut))) | Err(_) => return Err(timed_out()),
                 Ok(Ok(Err(failure))) => return Err(explain(&peer, Some(protocol), failure)),
             };
-            if pause > RETRY_PAUSE_LAST {
+            if pause > RETRY_PAUSE_LAST || first.is_none() {
                 return Err(explain(&peer, Some(protocol), broken));
             }
             if timeout_at(deadline, tokio::time::sleep(pause)).await.is_err() {
@@ -226,6 +251,21 @@ impl Network {
         }
     }
 
+    /// Takes a connection that has room, or leaves that to the driver.
+    fn ask(&self, peer: PeerId, request: OpenRequest) -> Result<()> {
+        if self.commands.is_closed() {
+            return Err(Error::closed("the node"));
+        }
+        match self.connections.choose(&peer, self.streams_per_connection) {
+            // Whoever waits for room was there before.
+            Some(connection) if !connection.shared.waits.load(Ordering::Relaxed) => {
+                connection.open(request);
+                Ok(())
+            }
+            _ => self.send(Command::Open { peer, request }),
+        }
+    }
+
     fn send(&self, command: Command) -> Result<()> {
         self.commands.send(command).map_err(|_| Error::closed("the node"))
     }
@@ -243,6 +283,39 @@ impl Drop for Interest<'_> {
             let _ = self.network.commands.send(Command::Prune { peer: self.peer });
         }
     }
+}
+
+/// Waits for the peer's word on a new stream. Takes `first`, and sends what it gives, if that may be done before.
+async fn agree<F>(
+    mut stream: TunnelStream,
+    name: &StreamProtocol,
+    first: &mut Option<F>,
+) -> Result<TunnelStream, Failure>
+where
+    F: Future<Output = Vec<u8>> + Unpin,
+{
+    let connection = stream.connection().clone();
+    let mut answer = None;
+    if let Some(bytes) = first.as_mut().filter(|_| connection.has_agreed(name)) {
+        tokio::select! {
+            biased;
+            agreed = stream.agreed() => answer = Some(agreed),
+            bytes = bytes => {
+                *first = None;
+                stream.write_early(&bytes).await.map_err(Failure::Broken)?;
+            }
+        }
+    }
+    let answer = match answer {
+        Some(answer) => answer,
+        None => stream.agreed().await,
+    };
+    match &answer {
+        Ok(()) => connection.answered(name, true),
+        Err(Failure::Refused) => connection.answered(name, false),
+        Err(_) => {}
+    }
+    answer.map(|()| stream)
 }
 
 async fn within<F: Future>(deadline: Option<Instant>, future: F) -> Result<F::Output, tokio::time::error::Elapsed> {

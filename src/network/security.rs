@@ -2,22 +2,20 @@
 
 use std::io;
 
-use futures::{
-    AsyncRead, AsyncWrite, FutureExt,
-    future::{BoxFuture, Either},
-};
+use futures::{AsyncRead, AsyncWrite, future::Either};
 use futures_rustls::TlsStream;
 use libp2p::{
     PeerId,
     core::{
-        UpgradeInfo,
+        Endpoint,
         upgrade::{InboundConnectionUpgrade, OutboundConnectionUpgrade},
     },
     identity::Keypair,
     noise,
 };
+use multistream_select::{Negotiated, Version, dialer_select_proto, listener_select_proto};
 
-use super::tls::Tls;
+use super::tls::{Authenticated, Tls};
 use crate::error::{Error, Result, Status};
 
 /// libp2p's TLS handshake, libp2p specs `tls/tls.md`.
@@ -33,71 +31,48 @@ pub struct Security {
     noise: noise::Config,
 }
 
-type Secured<C> = Either<TlsStream<C>, noise::Output<C>>;
+/// An encrypted connection whose other end is known.
+pub struct Secured<C> {
+    pub peer: PeerId,
+    pub stream: Either<TlsStream<C>, noise::Output<C>>,
+    /// The handshake has agreed on the muxer, too.
+    pub muxer_agreed: bool,
+}
 
 impl Security {
-    /// `names` are `tls` and `noise`, as in the option `security`.
-    pub fn new(keypair: &Keypair, names: &[String]) -> Result<Self> {
+    /// `names` are `tls` and `noise`, as in the option `security`; `muxer` is offered within the handshake where it can be.
+    pub fn new(keypair: &Keypair, names: &[String], muxer: &'static str) -> Result<Self> {
         let failed = |name: &str, error: &dyn std::fmt::Display| {
             Error::new(Status::BadKey, format!("{name} cannot use the node's key: {error}"))
         };
         Ok(Security {
             order: names.iter().map(|name| if name == "noise" { NOISE } else { TLS }).collect(),
-            tls: Tls::new(keypair).map_err(|error| failed("TLS", &error))?,
+            tls: Tls::new(keypair, muxer).map_err(|error| failed("TLS", &error))?,
             noise: noise::Config::new(keypair).map_err(|error| failed("Noise", &error))?,
         })
     }
-}
 
-impl UpgradeInfo for Security {
-    type Info = &'static str;
-    type InfoIter = std::vec::IntoIter<&'static str>;
-
-    fn protocol_info(&self) -> Self::InfoIter {
-        self.order.clone().into_iter()
-    }
-}
-
-impl<C> InboundConnectionUpgrade<C> for Security
-where
-    C: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-{
-    type Output = (PeerId, Secured<C>);
-    type Error = io::Error;
-    type Future = BoxFuture<'static, io::Result<Self::Output>>;
-
-    fn upgrade_inbound(self, socket: C, name: &'static str) -> Self::Future {
-        async move {
-            if name == TLS {
-                let (peer, stream) = self.tls.accept(socket).await?;
-                Ok((peer, Either::Left(stream)))
-            } else {
-                let (peer, stream) = self.noise.upgrade_inbound(socket, name).await.map_err(io::Error::other)?;
-                Ok((peer, Either::Right(stream)))
-            }
+    /// Agrees on one of them, and goes through its handshake.
+    pub async fn secure<C>(self, socket: C, end: Endpoint) -> io::Result<Secured<Negotiated<C>>>
+    where
+        C: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let (name, socket) = match end {
+            Endpoint::Dialer => dialer_select_proto(socket, self.order, Version::V1Lazy).await?,
+            Endpoint::Listener => listener_select_proto(socket, self.order).await?,
+        };
+        if name == TLS {
+            let Authenticated { peer, stream, muxer_agreed } = match end {
+                Endpoint::Dialer => self.tls.connect(socket).await?,
+                Endpoint::Listener => self.tls.accept(socket).await?,
+            };
+            return Ok(Secured { peer, stream: Either::Left(stream), muxer_agreed });
         }
-        .boxed()
-    }
-}
-
-impl<C> OutboundConnectionUpgrade<C> for Security
-where
-    C: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-{
-    type Output = (PeerId, Secured<C>);
-    type Error = io::Error;
-    type Future = BoxFuture<'static, io::Result<Self::Output>>;
-
-    fn upgrade_outbound(self, socket: C, name: &'static str) -> Self::Future {
-        async move {
-            if name == TLS {
-                let (peer, stream) = self.tls.connect(socket).await?;
-                Ok((peer, Either::Left(stream)))
-            } else {
-                let (peer, stream) = self.noise.upgrade_outbound(socket, name).await.map_err(io::Error::other)?;
-                Ok((peer, Either::Right(stream)))
-            }
-        }
-        .boxed()
+        let secured = match end {
+            Endpoint::Dialer => self.noise.upgrade_outbound(socket, name).await,
+            Endpoint::Listener => self.noise.upgrade_inbound(socket, name).await,
+        };
+        let (peer, stream) = secured.map_err(io::Error::other)?;
+        Ok(Secured { peer, stream: Either::Right(stream), muxer_agreed: false })
     }
 }

@@ -33,39 +33,59 @@ use rustls::{
     version::TLS13,
 };
 
-/// The application protocol of libp2p without early muxer negotiation.
-const ALPN: &[u8] = b"libp2p";
+/// The application protocol of libp2p: the muxer, if there is a choice, is agreed on later.
+const LIBP2P: &[u8] = b"libp2p";
 
 /// A node's settings for TLS over TCP.
 #[derive(Clone)]
 pub struct Tls {
     client: Arc<ClientConfig>,
     server: Arc<ServerConfig>,
+    muxer: &'static str,
+}
+
+/// A connection whose other end is known.
+pub struct Authenticated<C> {
+    pub peer: PeerId,
+    pub stream: TlsStream<C>,
+    /// The handshake has agreed on the muxer, too.
+    pub muxer_agreed: bool,
 }
 
 impl Tls {
-    pub fn new(keypair: &Keypair) -> Result<Self, String> {
-        Ok(Tls { client: Arc::new(client(keypair)?), server: Arc::new(server(keypair)?) })
+    /// `muxer` is offered within the handshake (libp2p specs, `connections/inlined-muxer-negotiation.md`).
+    pub fn new(keypair: &Keypair, muxer: &'static str) -> Result<Self, String> {
+        let (mut client, mut server) = (client(keypair)?, server(keypair)?);
+        client.alpn_protocols.insert(0, muxer.into());
+        server.alpn_protocols.insert(0, muxer.into());
+        Ok(Tls { client: Arc::new(client), server: Arc::new(server), muxer })
     }
 
-    /// The handshake of the side that dialled; says who is at the other end.
-    pub async fn connect<C>(&self, socket: C) -> io::Result<(PeerId, TlsStream<C>)>
+    /// The handshake of the side that dialled.
+    pub async fn connect<C>(&self, socket: C) -> io::Result<Authenticated<C>>
     where
         C: AsyncRead + AsyncWrite + Unpin,
     {
         // Of an address rustls sends no server name, as the specification wants it.
         let name = ServerName::from(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
-        let stream = TlsConnector::from(self.client.clone()).connect(name, socket).await?;
-        Ok((peer_id(stream.get_ref().1)?, stream.into()))
+        self.authenticated(TlsConnector::from(self.client.clone()).connect(name, socket).await?.into())
     }
 
     /// The handshake of the side that was dialled.
-    pub async fn accept<C>(&self, socket: C) -> io::Result<(PeerId, TlsStream<C>)>
+    pub async fn accept<C>(&self, socket: C) -> io::Result<Authenticated<C>>
     where
         C: AsyncRead + AsyncWrite + Unpin,
     {
-        let stream = TlsAcceptor::from(self.server.clone()).accept(socket).await?;
-        Ok((peer_id(stream.get_ref().1)?, stream.into()))
+        self.authenticated(TlsAcceptor::from(self.server.clone()).accept(socket).await?.into())
+    }
+
+    fn authenticated<C>(&self, stream: TlsStream<C>) -> io::Result<Authenticated<C>> {
+        let session: &CommonState = match &stream {
+            TlsStream::Client(stream) => stream.get_ref().1,
+            TlsStream::Server(stream) => stream.get_ref().1,
+        };
+        let muxer_agreed = session.alpn_protocol() == Some(self.muxer.as_bytes());
+        Ok(Authenticated { peer: peer_id(session)?, muxer_agreed, stream })
     }
 }
 
@@ -87,7 +107,7 @@ pub fn client(keypair: &Keypair) -> Result<ClientConfig, String> {
         .dangerous()
         .with_custom_certificate_verifier(Arc::new(Verifier))
         .with_client_cert_resolver(Arc::new(certificate));
-    config.alpn_protocols = vec![ALPN.to_vec()];
+    config.alpn_protocols = vec![LIBP2P.to_vec()];
     // A session that is resumed shows no certificate.
     config.resumption = Resumption::disabled();
     Ok(config)
@@ -102,7 +122,7 @@ pub fn server(keypair: &Keypair) -> Result<ServerConfig, String> {
         .map_err(|error| error.to_string())?
         .with_client_cert_verifier(Arc::new(Verifier))
         .with_cert_resolver(Arc::new(certificate));
-    config.alpn_protocols = vec![ALPN.to_vec()];
+    config.alpn_protocols = vec![LIBP2P.to_vec()];
     // rust-libp2p asks for ChaCha20 first whatever its processor can do.
     config.ignore_client_order = true;
     config.send_tls13_tickets = 0;
@@ -273,6 +293,12 @@ mod tests {
         (near.compat(), far.compat())
     }
 
+    const MUXER: &str = "/yamux/1.0.0";
+
+    fn tls(key: &Keypair) -> Tls {
+        Tls::new(key, MUXER).unwrap()
+    }
+
     fn suite<C>(stream: &TlsStream<C>) -> CipherSuite {
         stream.get_ref().1.negotiated_cipher_suite().unwrap().suite()
     }
@@ -299,28 +325,40 @@ mod tests {
     #[tokio::test]
     async fn both_sides_learn_who_the_other_is_and_take_the_fastest_cipher() {
         let (near_key, far_key) = keys();
-        let (near, far) = (Tls::new(&near_key).unwrap(), Tls::new(&far_key).unwrap());
+        let (near, far) = (tls(&near_key), tls(&far_key));
         let (dialled, accepted) = pipe();
-        let ((far_id, stream), (near_id, _)) = try_join(near.connect(dialled), far.accept(accepted)).await.unwrap();
-        assert_eq!([near_id, far_id], [near_key.public().to_peer_id(), far_key.public().to_peer_id()]);
-        assert_eq!(suite(&stream), fastest());
+        let (to_far, to_near) = try_join(near.connect(dialled), far.accept(accepted)).await.unwrap();
+        assert_eq!([to_near.peer, to_far.peer], [near_key.public().to_peer_id(), far_key.public().to_peer_id()]);
+        assert_eq!(suite(&to_far.stream), fastest());
+    }
+
+    #[tokio::test]
+    async fn the_muxer_is_agreed_on_within_the_handshake_if_both_have_it() {
+        let (near_key, far_key) = keys();
+        for (muxer, agreed) in [(MUXER, true), ("/another/1.0.0", false)] {
+            let (near, far) = (tls(&near_key), Tls::new(&far_key, muxer).unwrap());
+            let (dialled, accepted) = pipe();
+            let (to_far, to_near) = try_join(near.connect(dialled), far.accept(accepted)).await.unwrap();
+            assert_eq!([to_far.muxer_agreed, to_near.muxer_agreed], [agreed, agreed]);
+        }
     }
 
     #[tokio::test]
     async fn libp2p_tls_is_understood_in_both_roles() {
         let (own_key, stock_key) = keys();
-        let own = Tls::new(&own_key).unwrap();
+        let own = tls(&own_key);
         let stock = || libp2p::tls::Config::new(&stock_key).unwrap();
 
         let (dialled, accepted) = pipe();
         let accepting = async { stock().upgrade_inbound(accepted, "").await.map_err(io::Error::other) };
-        let ((stock_id, _), (own_id, _)) = try_join(own.connect(dialled), accepting).await.unwrap();
-        assert_eq!([own_id, stock_id], [own_key.public().to_peer_id(), stock_key.public().to_peer_id()]);
+        let (to_stock, (own_id, _)) = try_join(own.connect(dialled), accepting).await.unwrap();
+        assert!(!to_stock.muxer_agreed);
+        assert_eq!([own_id, to_stock.peer], [own_key.public().to_peer_id(), stock_key.public().to_peer_id()]);
 
         let (dialled, accepted) = pipe();
         let dialling = async { stock().upgrade_outbound(dialled, "").await.map_err(io::Error::other) };
-        let ((own_id, _), (stock_id, stream)) = try_join(dialling, own.accept(accepted)).await.unwrap();
-        assert_eq!([own_id, stock_id], [own_key.public().to_peer_id(), stock_key.public().to_peer_id()]);
-        assert_eq!(suite(&stream), fastest());
+        let ((own_id, _), to_stock) = try_join(dialling, own.accept(accepted)).await.unwrap();
+        assert_eq!([own_id, to_stock.peer], [own_key.public().to_peer_id(), stock_key.public().to_peer_id()]);
+        assert_eq!(suite(&to_stock.stream), fastest());
     }
 }

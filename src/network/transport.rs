@@ -11,28 +11,33 @@ use std::{
 };
 
 use futures::{
-    FutureExt,
+    AsyncRead, AsyncWrite, FutureExt,
     future::{BoxFuture, Either},
     io::BufReader,
 };
 use libp2p::{
     Multiaddr, PeerId,
     core::{
+        ConnectedPoint, Endpoint,
         muxing::StreamMuxerBox,
         transport::{
             Boxed, DialOpts, ListenerId, OptionalTransport, OrTransport, PortUse, Transport, TransportError,
-            TransportEvent,
+            TransportEvent, timeout::TransportTimeout,
         },
-        upgrade::Version,
     },
     identity::Keypair,
     multiaddr::Protocol,
     tcp,
 };
+use multistream_select::{Version, dialer_select_proto, listener_select_proto};
 use parking_lot::Mutex;
 use socket2::{Domain, Socket, Type};
 
-use super::{failure, quic, security::Security, yamux};
+use super::{
+    failure, quic,
+    security::{Secured, Security},
+    yamux,
+};
 use crate::{
     address,
     error::{Error, Result, Status},
@@ -70,16 +75,12 @@ pub fn build(keypair: &Keypair, config: Config) -> Result<Boxed<Connection>> {
         OptionalTransport::none()
     };
     let tcp = if config.tcp {
-        OptionalTransport::some(
-            tcp::tokio::Transport::new(tcp::Config::new().nodelay(true))
-                .map_err(SocketError)
-                .map(|socket, _| BufReader::with_capacity(READ_AHEAD, socket))
-                .upgrade(Version::V1Lazy)
-                .authenticate(Security::new(keypair, &config.security)?)
-                .multiplex(config.yamux)
-                .timeout(config.connect_timeout)
-                .map(|(peer, muxer), _| (peer, StreamMuxerBox::new(muxer))),
-        )
+        let security = Security::new(keypair, &config.security, yamux::PROTOCOL)?;
+        let upgrade = move |socket, point: ConnectedPoint| {
+            upgrade(BufReader::with_capacity(READ_AHEAD, socket), end(&point), security.clone(), config.yamux.clone())
+        };
+        let socket = tcp::tokio::Transport::new(tcp::Config::new().nodelay(true)).map_err(SocketError);
+        OptionalTransport::some(TransportTimeout::new(socket.and_then(upgrade), config.connect_timeout))
     } else {
         OptionalTransport::none()
     };
@@ -87,6 +88,32 @@ pub fn build(keypair: &Keypair, config: Config) -> Result<Boxed<Connection>> {
         Either::Left(output) | Either::Right(output) => output,
     });
     Ok(Guard { inner: Arc::new(Mutex::new(either.boxed())), local: config.local }.boxed())
+}
+
+/// Whose part is to be played: with hole punching (libp2p specs, `relay/DCUtR.md`) both ends dial.
+fn end(point: &ConnectedPoint) -> Endpoint {
+    match point {
+        ConnectedPoint::Dialer { role_override, .. } => *role_override,
+        ConnectedPoint::Listener { .. } => Endpoint::Listener,
+    }
+}
+
+/// Makes a connection of a socket: encryption, then the muxer. It saves the round trips it can: the dialer's proposals travel
+/// with what follows them, and the muxer is part of the handshake where both ends can do that.
+async fn upgrade<C>(socket: C, end: Endpoint, security: Security, yamux: yamux::Config) -> io::Result<Connection>
+where
+    C: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let Secured { peer, stream, muxer_agreed } = security.secure(socket, end).await?;
+    if muxer_agreed {
+        return Ok((peer, StreamMuxerBox::new(yamux.muxer(stream, end))));
+    }
+    let names = std::iter::once(yamux::PROTOCOL);
+    let (_, stream) = match end {
+        Endpoint::Dialer => dialer_select_proto(stream, names, Version::V1Lazy).await?,
+        Endpoint::Listener => listener_select_proto(stream, names).await?,
+    };
+    Ok((peer, StreamMuxerBox::new(yamux.muxer(stream, end))))
 }
 
 static BINDING: PerProcess<Mutex<()>> = PerProcess::new();

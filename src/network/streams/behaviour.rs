@@ -25,7 +25,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::{
     OpenRequest, Registry,
-    handler::{Handler, Instruction, Opening},
+    handler::{Handler, Refresh},
 };
 use crate::{
     address,
@@ -74,7 +74,7 @@ pub struct Behaviour {
     limits: Limits,
     peers: HashMap<PeerId, Peer>,
     arriving: HashMap<ConnectionId, Arc<Connection>>,
-    actions: VecDeque<ToSwarm<std::convert::Infallible, Instruction>>,
+    actions: VecDeque<ToSwarm<std::convert::Infallible, Refresh>>,
     freed: mpsc::UnboundedReceiver<PeerId>,
     freed_sender: mpsc::UnboundedSender<PeerId>,
     /// When the head start of a peer's preferred transport is over.
@@ -162,7 +162,11 @@ impl Behaviour {
     /// The offered protocols may have changed: every connection looks again.
     pub fn refresh(&mut self) {
         for connection in self.connections.all().into_iter().flatten() {
-            self.notify(&connection, Instruction::Refresh);
+            self.actions.push_back(ToSwarm::NotifyHandler {
+                peer_id: connection.peer,
+                handler: NotifyHandler::One(connection.id),
+                event: Refresh,
+            });
         }
         self.wake();
     }
@@ -193,7 +197,6 @@ impl Behaviour {
     /// Sends waiting requests on their way as far as there are connections for them; dials when that helps.
     fn serve(&mut self, peer: PeerId) {
         let Some(state) = self.peers.get_mut(&peer) else { return };
-        let mut sent = Vec::new();
         loop {
             // Whoever has given up must neither take a slot nor cause a dial.
             while state.waiting.front().is_some_and(|request| request.reply.is_closed()) {
@@ -204,8 +207,7 @@ impl Behaviour {
             }
             let Some(connection) = self.connections.choose(&peer, self.limits.streams_per_connection) else { break };
             if let Some(request) = state.waiting.pop_front() {
-                let guard = connection.stream();
-                sent.push((connection, Instruction::Open(Opening { request, guard })));
+                connection.open(request);
             }
         }
         state.connecting.retain(|reply| !reply.is_closed());
@@ -228,9 +230,6 @@ impl Behaviour {
             (true, false) if !fresh.is_empty() => Some(fresh),
             _ => None,
         };
-        for (connection, instruction) in sent {
-            self.notify(&connection, instruction);
-        }
         if let Some(addresses) = addresses {
             self.dial(peer, addresses);
         }
@@ -284,23 +283,17 @@ impl Behaviour {
         }
     }
 
-    fn notify(&mut self, connection: &Connection, event: Instruction) {
-        self.actions.push_back(ToSwarm::NotifyHandler {
-            peer_id: connection.peer,
-            handler: NotifyHandler::One(connection.id),
-            event,
-        });
-    }
-
     fn wake(&mut self) {
         if let Some(waker) = self.waker.take() {
             waker.wake();
         }
     }
 
-    fn handler(&mut self, connection: Arc<Connection>) -> Handler {
-        self.arriving.insert(connection.id, connection.clone());
-        Handler::new(self.registry.clone(), connection)
+    fn handler(&mut self, id: ConnectionId, peer: PeerId, ends: [Option<&Multiaddr>; 2], outbound: bool) -> Handler {
+        let (opens, inbox) = mpsc::unbounded_channel();
+        let connection = self.connections.arriving(id, peer, ends, outbound, &self.freed_sender, opens);
+        self.arriving.insert(id, connection.clone());
+        Handler::new(self.registry.clone(), connection, inbox)
     }
 
     fn established(&mut self, peer: PeerId, id: ConnectionId) {
@@ -381,8 +374,7 @@ impl NetworkBehaviour for Behaviour {
         local: &Multiaddr,
         remote: &Multiaddr,
     ) -> Result<Handler, ConnectionDenied> {
-        let connection = self.connections.arriving(id, peer, [Some(local), Some(remote)], false, &self.freed_sender);
-        Ok(self.handler(connection))
+        Ok(self.handler(id, peer, [Some(local), Some(remote)], false))
     }
 
     fn handle_established_outbound_connection(
@@ -393,8 +385,7 @@ impl NetworkBehaviour for Behaviour {
         _: Endpoint,
         _: PortUse,
     ) -> Result<Handler, ConnectionDenied> {
-        let connection = self.connections.arriving(id, peer, [None, Some(address)], true, &self.freed_sender);
-        Ok(self.handler(connection))
+        Ok(self.handler(id, peer, [None, Some(address)], true))
     }
 
     fn on_swarm_event(&mut self, event: FromSwarm<'_>) {

@@ -2,7 +2,6 @@
 
 use std::{
     cell::RefCell,
-    collections::VecDeque,
     convert::Infallible,
     future::{Ready, ready},
     sync::Arc,
@@ -22,45 +21,30 @@ use libp2p::{
     },
 };
 
-use super::{Failure, OpenRequest, Registry, TunnelStream};
-use crate::network::connections::{Connection, StreamGuard};
+use tokio::sync::mpsc;
+
+use super::{Failure, Registry, TunnelStream};
+use crate::network::connections::{Connection, Opening, StreamGuard};
 
 /// Time that a peer has to name the protocol of a stream it opened.
 const INBOUND_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// What the behaviour tells a handler.
+/// What the behaviour tells a handler: the offered protocols may have changed. Look again, and let identify know.
 #[derive(Debug)]
-pub enum Instruction {
-    Open(Opening),
-    /// The offered protocols may have changed: look again, and let identify know.
-    Refresh,
-}
-
-/// A request on its way through one connection.
-#[derive(Debug)]
-pub struct Opening {
-    pub request: OpenRequest,
-    pub guard: StreamGuard,
-}
+pub struct Refresh;
 
 pub struct Handler {
     registry: Arc<Registry>,
     connection: Arc<Connection>,
-    requests: VecDeque<Opening>,
+    opens: mpsc::UnboundedReceiver<Opening>,
     /// The offer as of a version of the registry: asked for on every poll of the connection.
     offer: RefCell<(u64, Arc<[StreamProtocol]>)>,
     waker: Option<Waker>,
 }
 
 impl Handler {
-    pub fn new(registry: Arc<Registry>, connection: Arc<Connection>) -> Self {
-        Handler {
-            registry,
-            connection,
-            requests: VecDeque::new(),
-            offer: RefCell::new((u64::MAX, Arc::new([]))),
-            waker: None,
-        }
+    pub fn new(registry: Arc<Registry>, connection: Arc<Connection>, opens: mpsc::UnboundedReceiver<Opening>) -> Self {
+        Handler { registry, connection, opens, offer: RefCell::new((u64::MAX, Arc::new([]))), waker: None }
     }
 
     fn offer(&self) -> Arc<[StreamProtocol]> {
@@ -112,7 +96,7 @@ impl InboundUpgrade<Stream> for Offer {
 }
 
 impl ConnectionHandler for Handler {
-    type FromBehaviour = Instruction;
+    type FromBehaviour = Refresh;
     type ToBehaviour = Infallible;
     type InboundProtocol = Offer;
     type OutboundProtocol = ReadyUpgrade<StreamProtocol>;
@@ -131,7 +115,7 @@ impl ConnectionHandler for Handler {
         &mut self,
         cx: &mut Context<'_>,
     ) -> Poll<ConnectionHandlerEvent<Self::OutboundProtocol, Opening, Infallible>> {
-        while let Some(opening) = self.requests.pop_front() {
+        while let Poll::Ready(Some(opening)) = self.opens.poll_recv(cx) {
             if opening.request.reply.is_closed() {
                 continue;
             }
@@ -144,11 +128,7 @@ impl ConnectionHandler for Handler {
         Poll::Pending
     }
 
-    fn on_behaviour_event(&mut self, instruction: Instruction) {
-        match instruction {
-            Instruction::Open(opening) => self.requests.push_back(opening),
-            Instruction::Refresh => {}
-        }
+    fn on_behaviour_event(&mut self, Refresh: Refresh) {
         if let Some(waker) = self.waker.take() {
             waker.wake();
         }
@@ -162,12 +142,12 @@ impl ConnectionHandler for Handler {
             ConnectionEvent::FullyNegotiatedInbound(FullyNegotiatedInbound {
                 protocol: (stream, protocol), ..
             }) => {
-                self.registry.deliver(&protocol, TunnelStream { stream, guard: self.connection.stream() });
+                self.registry.deliver(&protocol, TunnelStream::new(stream, self.connection.stream()));
             }
             ConnectionEvent::FullyNegotiatedOutbound(FullyNegotiatedOutbound { protocol: stream, info }) => {
                 let Opening { request, guard } = info;
                 // Whoever asked may be gone: then the stream is dropped here, and reset.
-                let _ = request.reply.send(Ok(TunnelStream { stream, guard }));
+                let _ = request.reply.send(Ok(TunnelStream::new(stream, guard)));
             }
             ConnectionEvent::DialUpgradeError(DialUpgradeError { info, error }) => {
                 let failure = match error {

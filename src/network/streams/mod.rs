@@ -6,13 +6,14 @@ mod handler;
 mod registry;
 
 use std::{
+    future::poll_fn,
     io,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
 };
 
-use futures::{AsyncRead, AsyncWrite};
+use futures::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use libp2p::{PeerId, StreamProtocol};
 use tokio::sync::oneshot;
 
@@ -20,16 +21,46 @@ pub use self::{
     behaviour::{Behaviour, Failure, limits as behaviour_limits},
     registry::{Admission, Inbound, Registration, Registry},
 };
-use super::connections::{Connection, StreamGuard};
+use super::{
+    connections::{Connection, StreamGuard},
+    failure,
+};
 
-/// An open stream: reading gives the bytes, then `Ok(0)` at the peer's end, `ConnectionReset` if the peer reset it and
+/// A stream. It may be used before the peer has agreed to its protocol, see [`TunnelStream::agreed`]. Reading gives the bytes, then `Ok(0)` at the peer's end, `ConnectionReset` if the peer reset it and
 /// `ConnectionAborted` if the connection was lost. Dropped before both ends, it is reset.
 pub struct TunnelStream {
     stream: libp2p::Stream,
     guard: StreamGuard,
+    early: usize,
 }
 
 impl TunnelStream {
+    fn new(stream: libp2p::Stream, guard: StreamGuard) -> Self {
+        TunnelStream { stream, guard, early: 0 }
+    }
+
+    /// Waits until the peer has agreed to the protocol. After a failure the stream must not be used any more.
+    pub async fn agreed(&mut self) -> Result<(), Failure> {
+        // The answer is read first whatever is asked for.
+        let nothing = poll_fn(|cx| Pin::new(&mut self.stream).poll_read(cx, &mut []));
+        match nothing.await {
+            Ok(_) => Ok(()),
+            Err(error) if failure::is_refusal(&error) => Err(Failure::Refused),
+            Err(error) => Err(Failure::Broken(error)),
+        }
+    }
+
+    /// Writes what may be sent before the peer has agreed.
+    pub async fn write_early(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.early += bytes.len();
+        self.stream.write_all(bytes).await
+    }
+
+    /// Bytes written by `write_early`.
+    pub fn early(&self) -> usize {
+        self.early
+    }
+
     pub fn peer(&self) -> PeerId {
         self.guard.connection.peer
     }

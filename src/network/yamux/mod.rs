@@ -17,10 +17,9 @@ mod stream;
 #[cfg(test)]
 mod tests;
 
-use std::{future, iter, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
-use futures::{AsyncRead, AsyncWrite};
-use libp2p::core::upgrade::{InboundConnectionUpgrade, OutboundConnectionUpgrade, UpgradeInfo};
+use libp2p::core::Endpoint;
 
 use self::core::Role;
 pub use self::{budget::Budget, connection::Muxer, stream::Stream};
@@ -34,7 +33,10 @@ pub struct KeepAlive {
     pub timeout: Duration,
 }
 
-/// Limits and times of a connection. As a connection upgrade it makes a [`Muxer`]; the listener is yamux's server.
+/// The name under which libp2p knows it.
+pub const PROTOCOL: &str = "/yamux/1.0.0";
+
+/// Limits and times of a connection. The listener is yamux's server.
 #[derive(Debug, Clone)]
 pub struct Config {
     /// Streams open at a time, both directions together. Beyond it an inbound stream is reset and an outbound one waits.
@@ -73,37 +75,13 @@ impl Default for Config {
     }
 }
 
-impl UpgradeInfo for Config {
-    type Info = &'static str;
-    type InfoIter = iter::Once<Self::Info>;
-
-    fn protocol_info(&self) -> Self::InfoIter {
-        iter::once("/yamux/1.0.0")
-    }
-}
-
-impl<C> InboundConnectionUpgrade<C> for Config
-where
-    C: AsyncRead + AsyncWrite + Send + Unpin + 'static,
-{
-    type Output = Muxer<C>;
-    type Error = std::io::Error;
-    type Future = future::Ready<Result<Self::Output, Self::Error>>;
-
-    fn upgrade_inbound(self, socket: C, _: Self::Info) -> Self::Future {
-        future::ready(Ok(Muxer::new(socket, self, Role::Server)))
-    }
-}
-
-impl<C> OutboundConnectionUpgrade<C> for Config
-where
-    C: AsyncRead + AsyncWrite + Send + Unpin + 'static,
-{
-    type Output = Muxer<C>;
-    type Error = std::io::Error;
-    type Future = future::Ready<Result<Self::Output, Self::Error>>;
-
-    fn upgrade_outbound(self, socket: C, _: Self::Info) -> Self::Future {
-        future::ready(Ok(Muxer::new(socket, self, Role::Client)))
+impl Config {
+    /// The end of a connection over `socket`.
+    pub fn muxer<C>(self, socket: C, end: Endpoint) -> Muxer<C> {
+        let role = match end {
+            Endpoint::Dialer => Role::Client,
+            Endpoint::Listener => Role::Server,
+        };
+        Muxer::new(socket, self, role)
     }
 }

@@ -16,10 +16,7 @@ use std::{
 };
 
 use futures::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use libp2p::core::{
-    muxing::StreamMuxerExt,
-    upgrade::{InboundConnectionUpgrade, OutboundConnectionUpgrade},
-};
+use libp2p::core::{Endpoint, muxing::StreamMuxerExt};
 use tokio::{
     sync::{mpsc, oneshot},
     task::JoinHandle,
@@ -108,18 +105,12 @@ impl Peer {
     }
 }
 
-fn client<C>(socket: C, config: Config) -> Muxer<C>
-where
-    C: AsyncRead + AsyncWrite + Send + Unpin + 'static,
-{
-    config.upgrade_outbound(socket, "").into_inner().expect("the upgrade cannot fail")
+fn client<C>(socket: C, config: Config) -> Muxer<C> {
+    config.muxer(socket, Endpoint::Dialer)
 }
 
-fn server<C>(socket: C, config: Config) -> Muxer<C>
-where
-    C: AsyncRead + AsyncWrite + Send + Unpin + 'static,
-{
-    config.upgrade_inbound(socket, "").into_inner().expect("the upgrade cannot fail")
+fn server<C>(socket: C, config: Config) -> Muxer<C> {
+    config.muxer(socket, Endpoint::Listener)
 }
 
 /// Two connected peers.
