@@ -4,7 +4,7 @@ mod support;
 
 use std::{
     io::{Read, Write},
-    net::SocketAddr,
+    net::{Shutdown, SocketAddr},
     thread,
     time::{Duration, Instant},
 };
@@ -12,7 +12,7 @@ use std::{
 use p2pmount::{Error, Status, events::kind};
 use support::{
     Events, PATIENCE, Pair, QUIC, TCP, Target, TcpProxy, TestNode, at, block, bytes, client, expect_reset, int, limit,
-    read_exact, text, wait_until,
+    read_exact, read_to_end, text, wait_until,
 };
 use tokio_util::sync::CancellationToken;
 
@@ -56,12 +56,68 @@ fn a_connection_that_is_cut_resets_its_streams_at_once() {
         (client, server)
     };
     let ends: Vec<_> = (0..5).map(open).collect();
+    let peers = pair.near.events(kind::PEER);
     proxy.cut();
+    let row = peers.wait_state("disconnected");
+    assert_eq!(text(&row, "message"), "the peer closed the connection without a word; it may have crashed");
     for (mut client, mut server) in ends {
         expect_reset(&mut client);
         expect_reset(&mut server);
     }
     wait_until("no stream is left", || pair.near.streams().is_empty() && pair.far.streams().is_empty());
+}
+
+/// Two nodes with a proxy between them, a target, and the address that leads to it.
+fn through_a_proxy() -> (Pair, TcpProxy, Target, SocketAddr) {
+    let pair = Pair::open(TCP);
+    let proxy = TcpProxy::to(socket_address(&pair.far.address()));
+    let target = Target::new();
+    pair.far.expose("p2p-test", &target.text(), &[]);
+    let peer = format!("/ip4/127.0.0.1/tcp/{}/p2p/{}", proxy.address.port(), pair.far.id_text());
+    let (_, address) = pair.near.forward_to("p2p-test", &peer, &[]);
+    (pair, proxy, target, address)
+}
+
+#[test]
+fn what_a_client_sends_first_reaches_the_target_before_the_peers_answer_comes_back() {
+    let _limit = limit(30);
+    let (_pair, proxy, target, address) = through_a_proxy();
+    let mut first = client(address);
+    let mut served = target.accept();
+    served.write_all(b"!").unwrap();
+    read_exact(&mut first, 1);
+
+    proxy.hold(true);
+    let mut early = client(address);
+    early.write_all(b"early").unwrap();
+    let mut server = target.accept();
+    assert_eq!(read_exact(&mut server, 5), b"early");
+    early.write_all(b" and late").unwrap();
+    early.shutdown(Shutdown::Write).unwrap();
+    proxy.hold(false);
+    assert_eq!(read_to_end(&mut server), b" and late");
+    server.write_all(b"answer").unwrap();
+    drop(server);
+    assert_eq!(read_to_end(&mut early), b"answer");
+}
+
+#[test]
+fn nothing_is_sent_under_a_protocol_that_the_peer_has_not_agreed_to() {
+    let _limit = limit(30);
+    let (pair, _proxy, target, address) = through_a_proxy();
+    let mut first = client(address);
+    target.accept().write_all(b"!").unwrap();
+    read_exact(&mut first, 1);
+    let refusals = pair.near.events(kind::REFUSED);
+    let (_, other) = pair.near.forward_to("p2p-another", &pair.far.id_text(), &[]);
+
+    // To a peer that still waits for a protocol's name this would be one.
+    let mut refused = client(other);
+    refused.write_all(b"\x0c/x/p2p-test\nstolen").unwrap();
+    expect_reset(&mut refused);
+    let refusal = refusals.wait_refused();
+    assert!(text(&refusal, "message").contains("does not offer protocol /x/p2p-another,"), "{refusal:?}");
+    assert!(target.untouched(), "another service was reached");
 }
 
 #[test]

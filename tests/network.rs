@@ -51,6 +51,7 @@ on_both_transports! {
     peer_events_tell_both_sides_who_comes_and_goes: 30,
     a_dead_connection_is_noticed_and_the_forward_connects_again: 60,
     streams_spread_over_several_connections: 30,
+    a_busy_peer_gets_as_many_connections_as_streams_are_spread_over: 30,
     a_stream_waits_for_a_slot_when_every_connection_is_full: 30,
     a_thousand_opens_at_once_are_all_served: 60,
     a_connection_above_connections_per_peer_is_refused: 30,
@@ -666,6 +667,27 @@ fn streams_spread_over_several_connections(given: Options) {
         drop(clients);
         wait_until("every stream is gone", || int(&only_peer(&pair.near), "streams") == 0);
     }
+}
+
+fn a_busy_peer_gets_as_many_connections_as_streams_are_spread_over(given: Options) {
+    let pair = Pair::open(&with(given, &[("connections.spread", "3")]));
+    let target = Target::echo();
+    let address = pair.tunnel("net", &target.text());
+    let mut clients = vec![client(address)];
+    assert_echoes(&mut clients[0], 0);
+    assert_eq!(int(&only_peer(&pair.near), "connections"), 1, "one stream needs no more");
+    // Whenever all are busy, one more is dialled beside the next stream.
+    wait_until("there are three connections", || {
+        clients.push(client(address));
+        let run = clients.len();
+        assert_echoes(clients.last_mut().unwrap(), run);
+        int(&only_peer(&pair.near), "connections") == 3
+    });
+    clients.extend((0..50).map(|_| client(address)));
+    for (run, stream) in clients.iter_mut().enumerate() {
+        assert_echoes(stream, run + 100);
+    }
+    assert_eq!(int(&only_peer(&pair.near), "connections"), 3, "and no more than that");
 }
 
 fn a_stream_waits_for_a_slot_when_every_connection_is_full(given: Options) {

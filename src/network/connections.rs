@@ -17,6 +17,9 @@ use tokio::sync::mpsc;
 use super::streams::OpenRequest;
 use crate::address;
 
+/// Streams on every connection to a peer before another is made for its own sake.
+pub const BUSY: usize = 4;
+
 /// One established connection.
 pub struct Connection {
     pub id: ConnectionId,
@@ -31,6 +34,7 @@ pub struct Connection {
     freed: mpsc::UnboundedSender<PeerId>,
     /// To the connection's handler.
     opens: mpsc::UnboundedSender<Opening>,
+    asked_for_company: AtomicBool,
     /// Protocols that the peer has agreed to on this connection and not refused since.
     agreed: Mutex<HashSet<StreamProtocol>>,
     pub shared: Arc<PeerShared>,
@@ -59,6 +63,11 @@ impl Connection {
     /// Opens a stream. The one who waits learns it, too, when the connection is gone already.
     pub fn open(self: &Arc<Self>, request: OpenRequest) {
         let _ = self.opens.send(Opening { request, guard: self.stream() });
+    }
+
+    /// Whether this connection alone has become too busy. Asked for once, it is true once.
+    pub fn wants_company(&self) -> bool {
+        self.streams() >= BUSY && !self.asked_for_company.swap(true, Ordering::Relaxed)
     }
 
     pub fn has_agreed(&self, protocol: &StreamProtocol) -> bool {
@@ -157,6 +166,7 @@ impl Connections {
             streams: AtomicUsize::new(0),
             freed: freed.clone(),
             opens,
+            asked_for_company: AtomicBool::new(false),
             agreed: Mutex::default(),
             shared: self.shared(&peer),
         })

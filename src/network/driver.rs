@@ -53,6 +53,10 @@ pub enum Command {
         peer: PeerId,
         request: OpenRequest,
     },
+    /// The streams of this peer would be better off on more connections.
+    Spread {
+        peer: PeerId,
+    },
     Connect {
         peer: PeerId,
         reply: oneshot::Sender<Result<(), Failure>>,
@@ -161,6 +165,7 @@ pub async fn start(
 }
 
 fn transport_config(options: &Values) -> transport::Config {
+    let keep_alive = options.duration("connection.keep_alive");
     let has = |name: &str| options.list("transports").any(|transport| transport == name);
     transport::Config {
         tcp: has("tcp"),
@@ -168,6 +173,12 @@ fn transport_config(options: &Values) -> transport::Config {
         security: options.list("security").map(str::to_owned).collect(),
         local: options.text("network") == "local",
         yamux: yamux::Config {
+            receive_window_max: u32::try_from(options.size("stream.window")).unwrap_or(u32::MAX),
+            connection_window_max: options.size("connection.window"),
+            frame_size: options.size("connection.frame"),
+            accept_backlog: options.size("connection.backlog"),
+            ack_backlog: options.size("connection.backlog"),
+            keep_alive: Some(yamux::KeepAlive { interval: keep_alive, timeout: keep_alive }),
             budget: Some(Arc::new(yamux::Budget::new(options.size("buffers.max")))),
             ..yamux::Config::default()
         },
@@ -284,6 +295,7 @@ impl Driver {
         let streams = &mut self.swarm.behaviour_mut().streams;
         match command {
             Command::Open { peer, request } => streams.open(peer, request),
+            Command::Spread { peer } => streams.spread(peer),
             Command::Connect { peer, reply } => streams.connect(peer, reply),
             Command::NewAddresses { peer, addresses } => streams.new_addresses(peer, addresses),
             Command::Refresh => streams.refresh(),

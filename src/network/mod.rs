@@ -260,6 +260,9 @@ impl Network {
             // Whoever waits for room was there before.
             Some(connection) if !connection.shared.waits.load(Ordering::Relaxed) => {
                 connection.open(request);
+                if connection.wants_company() {
+                    self.send(Command::Spread { peer })?;
+                }
                 Ok(())
             }
             _ => self.send(Command::Open { peer, request }),

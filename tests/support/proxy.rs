@@ -4,7 +4,7 @@ use std::{
     io::{Read, Write},
     net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket},
     sync::{
-        Arc, Mutex,
+        Arc, Condvar, Mutex,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     thread,
@@ -17,6 +17,8 @@ pub struct TcpProxy {
     era: Arc<AtomicUsize>,
     stop: Arc<AtomicBool>,
     sockets: Arc<Mutex<Vec<TcpStream>>>,
+    /// What comes from the destination is kept back.
+    held: Arc<(Mutex<bool>, Condvar)>,
     pub connections: Arc<AtomicUsize>,
 }
 
@@ -28,8 +30,10 @@ impl TcpProxy {
             era: Arc::default(),
             stop: Arc::default(),
             sockets: Arc::default(),
+            held: Arc::default(),
             connections: Arc::default(),
         };
+        let held = proxy.held.clone();
         let (era, stop) = (proxy.era.clone(), proxy.stop.clone());
         let (sockets, connections) = (proxy.sockets.clone(), proxy.connections.clone());
         thread::spawn(move || {
@@ -40,10 +44,10 @@ impl TcpProxy {
                 let Ok(far) = TcpStream::connect(destination) else { continue };
                 connections.fetch_add(1, Ordering::AcqRel);
                 sockets.lock().unwrap().extend([near.try_clone().unwrap(), far.try_clone().unwrap()]);
-                for (from, to) in [(near.try_clone().unwrap(), far.try_clone().unwrap()), (far, near)] {
-                    let era = era.clone();
-                    thread::spawn(move || pass(from, to, &era));
-                }
+                let there = (near.try_clone().unwrap(), far.try_clone().unwrap(), era.clone());
+                thread::spawn(move || pass(there.0, there.1, &there.2, &Default::default()));
+                let (era, held) = (era.clone(), held.clone());
+                thread::spawn(move || pass(far, near, &era, &held));
             }
         });
         proxy
@@ -54,6 +58,12 @@ impl TcpProxy {
         self.era.fetch_add(1, Ordering::AcqRel);
     }
 
+    /// Keeps back what comes from the destination, or lets it go.
+    pub fn hold(&self, hold: bool) {
+        *self.held.0.lock().unwrap() = hold;
+        self.held.1.notify_all();
+    }
+
     /// Cuts every connection.
     pub fn cut(&self) {
         for socket in self.sockets.lock().unwrap().drain(..) {
@@ -62,11 +72,12 @@ impl TcpProxy {
     }
 }
 
-fn pass(mut from: TcpStream, mut to: TcpStream, era: &AtomicUsize) {
+fn pass(mut from: TcpStream, mut to: TcpStream, era: &AtomicUsize, held: &(Mutex<bool>, Condvar)) {
     let born = era.load(Ordering::Acquire);
     let mut buffer = vec![0; 64 << 10];
     loop {
         let read = from.read(&mut buffer).unwrap_or(0);
+        drop(held.1.wait_while(held.0.lock().unwrap(), |held| *held).unwrap());
         if era.load(Ordering::Acquire) != born {
             // The sockets stay open: `TcpProxy::sockets` holds them.
             return;
@@ -81,6 +92,7 @@ fn pass(mut from: TcpStream, mut to: TcpStream, era: &AtomicUsize) {
 impl Drop for TcpProxy {
     fn drop(&mut self) {
         self.stop.store(true, Ordering::Release);
+        self.hold(false);
         let _ = TcpStream::connect(self.address);
         self.cut();
     }

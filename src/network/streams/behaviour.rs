@@ -31,10 +31,11 @@ use crate::{
     address,
     network::{
         book::AddressBook,
-        connections::{Connection, Connections},
+        connections::{BUSY, Connection, Connections},
         failure,
     },
     options::Values,
+    process,
 };
 
 /// How long no further connection is dialled beside existing ones after such a dial has failed.
@@ -86,6 +87,8 @@ pub struct Behaviour {
 pub struct Limits {
     pub streams_per_connection: usize,
     pub connections_per_peer: usize,
+    /// Connections that a busy peer is given although the others are not full.
+    pub spread: usize,
     /// The preferred transport first.
     pub transports: Vec<String>,
 }
@@ -95,6 +98,10 @@ pub fn limits(options: &Values) -> Limits {
     Limits {
         streams_per_connection: options.size("connection.streams"),
         connections_per_peer: options.size("connections.per_peer"),
+        spread: match options.size("connections.spread") {
+            0 => process::threads(),
+            spread => spread,
+        },
         transports: options.list("transports").map(str::to_owned).collect(),
     }
 }
@@ -138,6 +145,12 @@ impl Behaviour {
     /// Opens a stream to `peer`, on a connection that may have to be dialled first.
     pub fn open(&mut self, peer: PeerId, request: OpenRequest) {
         self.peers.entry(peer).or_default().waiting.push_back(request);
+        self.serve(peer);
+    }
+
+    /// The connections to `peer` are busy: it gets another one, if it may have more.
+    pub fn spread(&mut self, peer: PeerId) {
+        self.peers.entry(peer).or_default();
         self.serve(peer);
     }
 
@@ -219,7 +232,10 @@ impl Behaviour {
             !state.waiting.is_empty() || !state.connecting.is_empty()
         } else {
             let paused = state.no_spread_until.is_some_and(|until| Instant::now() < until);
-            !state.waiting.is_empty() && connected < self.limits.connections_per_peer && !paused
+            let full = !state.waiting.is_empty();
+            let busy = self.connections.choose(&peer, usize::MAX).is_some_and(|least| least.streams() >= BUSY);
+            let most = if full { usize::MAX } else { self.limits.spread };
+            (full || busy) && connected < most.min(self.limits.connections_per_peer) && !paused
         };
         let fresh = std::mem::take(&mut state.fresh);
         let addresses = match (wanted, state.dialling.is_empty()) {
