@@ -106,6 +106,10 @@ def test_an_argument_of_a_wrong_type_names_the_culprit(client: p2pmount.Node) ->
         client.connect(5)  # type: ignore[arg-type]
     with pytest.raises(TypeError, match="timeout must be seconds"):
         client.connect("peer", timeout="1s")  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="what must be ListKind values .* such as ListKind.LISTENERS; not str"):
+        client.list("streams")  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="kinds must be EventKind values .*; not str"):
+        client.events("mount")  # type: ignore[arg-type]
     with pytest.raises(p2pmount.InvalidArgumentError, match="timeout is -1"):
         client.connect("peer", timeout=-1)
     with pytest.raises(p2pmount.InvalidArgumentError, match="timeout is nan"):

@@ -25,6 +25,10 @@ def test_a_node_tells_its_peer_id_and_addresses() -> None:
         assert address.startswith("/ip4/127.0.0.1/tcp/") and address.endswith("/p2p/" + node.peer_id)
         assert node.address == address
         assert node.peer_id in repr(node)
+        listener = node.listen("web", 8080)
+        assert f"/x/web /p2p/{node.peer_id} -> 127.0.0.1:8080 listening>" in repr(listener)
+        listener.close()
+        assert repr(listener).endswith(" closed>")
 
 
 def test_a_node_that_only_dials_has_no_address() -> None:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 import os
 from datetime import timedelta
-from enum import Enum
+from enum import Enum, IntFlag
 from ipaddress import IPv4Address, IPv6Address
-from typing import Iterable, Tuple, Union
+from typing import Iterable, Tuple, Type, Union
 
 from ._error import InvalidArgumentError
 from ._library import encoded
@@ -72,6 +72,17 @@ def peer_text(peer: Peer) -> bytes:
     if isinstance(peer, Iterable) and not isinstance(peer, (bytes, bytearray)):
         return b",".join(encoded(each, "an address of the peer") for each in peer)
     raise TypeError(f"peer must be a peer id, a multiaddr or several, not {type(peer).__name__}")
+
+
+def flags(value: int, name: str, kind: Type[IntFlag]) -> int:
+    """Values of ``kind`` that were combined with ``|``."""
+    if isinstance(value, bool) or not isinstance(value, int):
+        example = next(iter(kind))
+        raise TypeError(
+            f"{name} must be {kind.__name__} values combined with |, such as {kind.__name__}.{example.name}; "
+            f"not {type(value).__name__}"
+        )
+    return int(value)
 
 
 def milliseconds(duration: Duration, what: str) -> int:

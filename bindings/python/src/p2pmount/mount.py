@@ -52,7 +52,7 @@ class Mount(Unique, Generic[M]):
         """State, last error and counters, all of one moment."""
         rows = listing(self._handle, self._kind).of_kind(self._row)
         if not rows:
-            raise NotFoundError(f"{self!r} is not in the list any more")
+            raise NotFoundError(f"{self._name()} is not in the list any more")
         return rows[0]
 
     @property
@@ -127,7 +127,16 @@ class Mount(Unique, Generic[M]):
             pass
 
     def __repr__(self) -> str:
-        return f"<p2pmount.{type(self).__name__} {self._handle}{' closed' if self._closed else ''}>"
+        if self._closed:
+            return f"<{self._name()} closed>"
+        try:
+            row = self.info()
+        except Error:
+            return f"<{self._name()}>"
+        return f"<{self._name()} {row.protocol} {row.listen} -> {row.target} {row.state}>"
+
+    def _name(self) -> str:
+        return f"p2pmount.{type(self).__name__} {self._handle}"
 
 
 class Listener(Mount[ListenerRow]):

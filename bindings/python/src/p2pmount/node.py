@@ -13,7 +13,7 @@ from types import TracebackType
 from typing import Callable, List, Mapping, Optional, Type
 
 from . import _operation
-from ._arguments import Address, Duration, Peer, address_text, milliseconds, peer_text
+from ._arguments import Address, Duration, Peer, address_text, flags, milliseconds, peer_text
 from ._error import BadHandleError, CancelledError, ClosedError, Error, ForkedError, InvalidArgumentError
 from ._library import Start, Unique, call, encoded, make, text_of
 from ._options import OptionValue, option_set
@@ -196,13 +196,14 @@ class Node(Unique):
 
     def list(self, what: int = EVERYTHING) -> Listing:
         """What the node has at this moment: any of :class:`ListKind`. Never waits for a peer."""
-        return listing(self._handle, what)
+        return listing(self._handle, flags(what, "what", ListKind))
 
     def events(self, kinds: int = EventKind.ALL, *, timeout: Duration = None, **keywords: OptionValue) -> Events:
         """The node's events from now on, of the :class:`EventKind` asked for. ``timeout`` is the longest time that an
         iteration, or :meth:`Events.get`, waits for one event before it raises :exc:`TimedOutError`; keywords are
         options of the queue."""
         milliseconds(timeout, "timeout")
+        flags(kinds, "kinds", EventKind)
         queue = Queue()
         try:
             with option_set(None, keywords) as given:
