@@ -272,10 +272,11 @@ fn install() -> Result<()> {
     Ok(())
 }
 
-/// Whether an event is logged: other crates are heard when something is wrong, or when everything is asked for.
+/// Whether an event is logged: other crates are heard when something is wrong, or when everything is asked for. Their own
+/// traces never are: they tell of every packet, more than the queue takes, and our lines would be lost with them.
 fn wanted(gate: Level, level: Level, target: &str) -> bool {
     let own = || target.strip_prefix(OWN).is_some_and(|rest| rest.is_empty() || rest.starts_with("::"));
-    level <= gate && (level <= Level::Warn || gate == Level::Trace || own())
+    level <= gate && (level <= Level::Warn || (gate == Level::Trace && level <= Level::Debug) || own())
 }
 
 /// Brings `tracing`'s events to the log of the process they happen in.

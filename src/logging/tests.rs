@@ -58,7 +58,9 @@ fn other_crates_are_heard_when_something_is_wrong_or_all_is_asked_for() {
         (Level::Debug, Level::Info, "libp2p_swarm", false),
         (Level::Debug, Level::Warn, "libp2p_swarm", true),
         (Level::Error, Level::Warn, "libp2p_swarm", false),
-        (Level::Trace, Level::Trace, "libp2p_swarm", true),
+        (Level::Trace, Level::Debug, "libp2p_swarm", true),
+        (Level::Trace, Level::Trace, "libp2p_swarm", false),
+        (Level::Trace, Level::Trace, "p2pmount::frames", true),
     ] {
         assert_eq!(wanted(gate, level, target), is_wanted, "{gate:?} {level:?} {target}");
     }

@@ -5,6 +5,7 @@ mod book;
 mod connections;
 mod driver;
 mod failure;
+mod frames;
 mod quic;
 mod security;
 mod streams;

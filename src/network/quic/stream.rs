@@ -13,6 +13,8 @@ use parking_lot::Mutex;
 use quinn::{ReadError, RecvStream, SendStream, WriteError};
 use tokio::time::timeout;
 
+use crate::network::frames;
+
 /// A substream of a QUIC connection.
 ///
 /// Reading: data, then `Ok(0)` for ever after the peer's FIN, [`ConnectionReset`](io::ErrorKind::ConnectionReset) for
@@ -32,6 +34,7 @@ pub struct Stream {
     recv: RecvStream,
     /// How reading failed, if it did.
     failed: Option<Failure>,
+    log: Log,
     shared: Arc<Shared>,
     /// Held by streams that the peer opened, for as long as they are.
     _counted: Option<Arc<()>>,
@@ -54,7 +57,8 @@ impl From<Failure> for io::Error {
 
 impl Stream {
     pub(super) fn new((send, recv): (SendStream, RecvStream), shared: Arc<Shared>) -> Self {
-        Stream { send: Some(send), recv, failed: None, shared, _counted: None }
+        let log = Log::new(shared.number, &send);
+        Stream { send: Some(send), recv, failed: None, log, shared, _counted: None }
     }
 
     pub(super) fn counted(mut self, counter: Arc<()>) -> Self {
@@ -69,9 +73,18 @@ impl AsyncRead for Stream {
             return Poll::Ready(Err(failure.into()));
         }
         let failure = match ready!(self.recv.poll_read(cx, buffer)) {
-            Ok(count) => return Poll::Ready(Ok(count)),
-            Err(ReadError::Reset(_)) => Failure::Reset,
-            Err(_) => Failure::Lost,
+            Ok(count) => {
+                self.log.on_read(count, buffer);
+                return Poll::Ready(Ok(count));
+            }
+            Err(ReadError::Reset(_)) => {
+                self.log.frame("received", "RESET_STREAM");
+                Failure::Reset
+            }
+            Err(_) => {
+                self.log.on_lost();
+                Failure::Lost
+            }
         };
         self.failed = Some(failure);
         Poll::Ready(Err(failure.into()))
@@ -80,10 +93,19 @@ impl AsyncRead for Stream {
 
 impl AsyncWrite for Stream {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
-        let Some(send) = &mut self.send else { return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into())) };
-        Poll::Ready(ready!(Pin::new(send).poll_write(cx, data)).map_err(|error| match error {
-            WriteError::Stopped(_) => Failure::Reset.into(),
-            WriteError::ConnectionLost(_) | WriteError::ZeroRttRejected => Failure::Lost.into(),
+        let this = &mut *self;
+        let Some(send) = &mut this.send else { return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into())) };
+        let written = ready!(Pin::new(send).poll_write(cx, data));
+        this.log.bytes_out += *written.as_ref().unwrap_or(&0) as u64;
+        Poll::Ready(written.map_err(|error| match error {
+            WriteError::Stopped(_) => {
+                this.log.on_stopped();
+                Failure::Reset.into()
+            }
+            WriteError::ConnectionLost(_) | WriteError::ZeroRttRejected => {
+                this.log.on_lost();
+                Failure::Lost.into()
+            }
             WriteError::ClosedStream => io::ErrorKind::BrokenPipe.into(),
         }))
     }
@@ -101,6 +123,7 @@ impl AsyncWrite for Stream {
             }
             // Fails for a finished or reset stream only, and this one is neither.
             let _ = send.finish();
+            self.log.frame("sent", "FIN");
             self.shared.finished(send);
         }
         Poll::Ready(Ok(()))
@@ -112,13 +135,69 @@ impl Drop for Stream {
         if let Some(send) = &mut self.send {
             // Fails when the peer has closed or stopped it before, which is as good. Without this, dropping the send
             // side would finish it. The receive side stops the peer by itself.
-            let _ = send.reset(0u32.into());
+            if send.reset(0u32.into()).is_ok() && !self.log.lost {
+                self.log.frame("sent", "RESET_STREAM");
+            }
         }
+        if self.failed.is_none() && !self.log.ended && !self.log.lost {
+            self.log.frame("sent", "STOP_SENDING");
+        }
+    }
+}
+
+/// What the frame log tells of a stream: its beginning and its ends, with the bytes that went in and out until then.
+struct Log {
+    connection: u64,
+    stream: u64,
+    bytes_in: u64,
+    bytes_out: u64,
+    /// The end of file was read.
+    ended: bool,
+    /// What is in the log already: the peer's STOP_SENDING, the loss of the connection.
+    stopped: bool,
+    lost: bool,
+}
+
+impl Log {
+    fn new(connection: u64, send: &SendStream) -> Self {
+        let stream = send.id().into();
+        tracing::trace!(target: frames::TARGET, connection, stream, "quic opened");
+        Log { connection, stream, bytes_in: 0, bytes_out: 0, ended: false, stopped: false, lost: false }
+    }
+
+    /// `count` bytes were read into `buffer`.
+    fn on_read(&mut self, count: usize, buffer: &[u8]) {
+        self.bytes_in += count as u64;
+        if count == 0 && !buffer.is_empty() && !self.ended {
+            self.ended = true;
+            self.frame("received", "FIN");
+        }
+    }
+
+    /// Every write fails from now on.
+    fn on_stopped(&mut self) {
+        if !std::mem::replace(&mut self.stopped, true) {
+            self.frame("received", "STOP_SENDING");
+        }
+    }
+
+    fn on_lost(&mut self) {
+        if !std::mem::replace(&mut self.lost, true) {
+            let Log { connection, stream, bytes_in, bytes_out, .. } = *self;
+            tracing::trace!(target: frames::TARGET, connection, stream, bytes_in, bytes_out, "quic lost");
+        }
+    }
+
+    fn frame(&self, way: &'static str, kind: &'static str) {
+        let Log { connection, stream, bytes_in, bytes_out, .. } = *self;
+        tracing::trace!(target: frames::TARGET, connection, stream, kind, bytes_in, bytes_out, "quic {way}");
     }
 }
 
 /// What the streams of a connection share with it.
 pub(super) struct Shared {
+    /// The connection's number in the frame log.
+    number: u64,
     pub connection: quinn::Connection,
     /// Send sides that were finished; those whose data has arrived are removed now and then.
     finished: Mutex<Vec<SendStream>>,
@@ -129,7 +208,7 @@ const SPARE: usize = 32;
 
 impl Shared {
     pub fn new(connection: quinn::Connection) -> Arc<Self> {
-        Arc::new(Shared { connection, finished: Mutex::default() })
+        Arc::new(Shared { number: frames::connection(), connection, finished: Mutex::default() })
     }
 
     fn finished(&self, send: SendStream) {

@@ -15,6 +15,7 @@ use super::{
     io::Output,
     state::{End, Inner, Shared, wake},
 };
+use crate::network::frames;
 
 /// Bytes of pongs and refusals that may wait for the socket.
 const CONTROL: usize = 4096 * HEADER;
@@ -117,6 +118,7 @@ impl Core {
         if self.control.len() >= CONTROL {
             return Err(Violation("it sends requests but does not read the answers".into()));
         }
+        header.log(self.shared.connection, "sent");
         self.control.extend_from_slice(&header.encode());
         Ok(())
     }
@@ -275,6 +277,8 @@ impl Core {
     /// The connection ends: every stream learns it. Nothing but the output is kept.
     pub(super) fn end_streams(&mut self) {
         for (_, inner) in std::mem::take(&mut self.streams) {
+            let (connection, stream) = (self.shared.connection, inner.id);
+            tracing::trace!(target: frames::TARGET, connection, stream, "yamux lost");
             inner.end(End::LOST);
         }
         self.shared.close_inbox();

@@ -58,6 +58,7 @@ impl Core {
     }
 
     fn dispatch(&mut self, header: Header) -> Result<(), Violation> {
+        header.log(self.shared.connection, "received");
         match header.kind {
             Kind::Ping => self.on_ping(header),
             Kind::GoAway => {

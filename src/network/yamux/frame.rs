@@ -1,6 +1,8 @@
 //! The frame header of yamux version 0 (HashiCorp's `spec.md`, section "Framing").
 
-use std::io;
+use std::{fmt, io};
+
+use crate::network::frames;
 
 /// Length of a frame header in bytes.
 pub(super) const HEADER: usize = 12;
@@ -25,6 +27,33 @@ pub(super) enum Kind {
     GoAway = 3,
 }
 
+impl Kind {
+    fn name(self) -> &'static str {
+        match self {
+            Kind::Data => "data",
+            Kind::WindowUpdate => "window",
+            Kind::Ping => "ping",
+            Kind::GoAway => "go-away",
+        }
+    }
+}
+
+/// Flags by their names, as in `SYN|FIN`.
+struct Flags(u16);
+
+impl fmt::Display for Flags {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut separator = "";
+        for (flag, name) in [(SYN, "SYN"), (ACK, "ACK"), (FIN, "FIN"), (RST, "RST")] {
+            if self.0 & flag != 0 {
+                write!(f, "{separator}{name}")?;
+                separator = "|";
+            }
+        }
+        Ok(())
+    }
+}
+
 /// A decoded header. `length` is a number of bytes, a window increment, a ping value, a go-away code or, in a window
 /// update with RST, an error code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,6 +71,19 @@ impl Header {
 
     pub(super) fn has(&self, flag: u16) -> bool {
         self.flags & flag != 0
+    }
+
+    /// Tells the frame log; `way` is "sent" or "received".
+    pub(super) fn log(&self, connection: u64, way: &'static str) {
+        tracing::trace!(
+            target: frames::TARGET,
+            connection,
+            stream = self.stream,
+            kind = self.kind.name(),
+            flags = %Flags(self.flags),
+            length = self.length,
+            "yamux {way}"
+        );
     }
 
     pub(super) fn encode(&self) -> [u8; HEADER] {

@@ -114,6 +114,7 @@ impl Output {
 
     /// Appends a frame without data.
     pub(super) fn push_header(&mut self, header: Header) {
+        header.log(self.shared.connection, "sent");
         self.gather(&header.encode());
     }
 
@@ -129,6 +130,7 @@ impl Output {
         // At most `CHUNK` bytes.
         let length = (frame.len() - HEADER) as u32;
         let header = Header::new(Kind::Data, flags, stream, length);
+        header.log(self.shared.connection, "sent");
         frame[..HEADER].copy_from_slice(&header.encode());
         if frame.len() <= GATHER {
             self.gather(&frame);

@@ -19,6 +19,7 @@ use super::{
     chunk::{CHUNK, Pool},
     frame::{HEADER, INITIAL_WINDOW},
 };
+use crate::network::frames;
 
 /// Bytes that one stream may queue for sending, and what is left to it while its connection queues more than
 /// [`CONNECTION_QUEUE`]: memory stays bounded also with thousands of writers on a stalled connection.
@@ -30,6 +31,8 @@ const GROWTH_ROUND_TRIPS: u32 = 4;
 
 /// The part of a connection that its streams use.
 pub(super) struct Shared {
+    /// The connection's number in the frame log.
+    pub(super) connection: u64,
     /// Wakes the connection's task.
     pub(super) waker: AtomicWaker,
     pub(super) pool: Pool,
@@ -53,6 +56,7 @@ struct Inbox {
 impl Shared {
     pub(super) fn new(window_max: u32, connection_window_max: usize, frame_size: usize) -> Self {
         Self {
+            connection: frames::connection(),
             waker: AtomicWaker::new(),
             pool: Pool::default(),
             inbox: Mutex::default(),
