@@ -50,6 +50,7 @@ on_both_transports! {
     both_directions_run_at_once_and_a_slow_reader_delays_only_its_own: 60,
     a_client_that_resets_while_it_sends_resets_the_target: 30,
     a_client_that_resets_while_it_receives_resets_the_target: 30,
+    a_client_that_resets_while_nobody_reads_is_noticed: 30,
     a_client_that_resets_before_the_first_byte_resets_the_target: 30,
     a_client_that_resets_after_its_end_of_file_resets_the_target: 30,
     a_target_that_resets_while_it_sends_resets_the_client: 30,
@@ -363,6 +364,19 @@ fn a_target_that_resets_while_it_receives_resets_the_client(given: Options) {
     repeated(given, |tunnel, run| {
         let (client, server) = tunnel.connect();
         reset_while_receiving([client, server], run);
+    });
+}
+
+fn a_client_that_resets_while_nobody_reads_is_noticed(given: Options) {
+    /// A client that could write nothing for so long has filled everything on the way.
+    const FULL: Duration = Duration::from_millis(300);
+    times(1, given, |tunnel, run| {
+        let (mut client, mut server) = tunnel.connect();
+        client.set_write_timeout(Some(FULL)).unwrap();
+        while client.write(&[0; 1 << 16]).is_ok() {}
+        reset(client);
+        support::wait_until("the stream is gone", || tunnel.pair.near.streams().is_empty());
+        assert!(!expect_reset(&mut server).is_empty(), "run {run}");
     });
 }
 

@@ -7,7 +7,7 @@ use std::{
     cell::RefCell,
     future::poll_fn,
     io,
-    pin::Pin,
+    pin::{Pin, pin},
     sync::atomic::{AtomicU64, Ordering},
     task::{Context, Poll, ready},
     time::Duration,
@@ -60,7 +60,9 @@ where
 {
     let mut outbound = Direction::default();
     let mut inbound = Direction::default();
-    // Until the client's end of file, a reset shows when reading from it.
+    // Until the client's end of file, a reset shows when reading from it, which is not done while what it sent before does
+    // not get on.
+    let mut reset = pin!(local.was_reset());
     let end = poll_fn(|cx| {
         fault::point("copy");
         if let Poll::Ready(Err(end)) = outbound.poll(cx, Way::Out(local, stream), &bytes.sent) {
@@ -70,6 +72,7 @@ where
             Poll::Ready(Err(end)) => Poll::Ready(Some(end)),
             Poll::Ready(Ok(())) if outbound.ended() => Poll::Ready(outbound.verdict()),
             _ if outbound.state == State::Done && inbound.state != State::Done => Poll::Ready(None),
+            _ if outbound.is_held_up() && reset.as_mut().poll(cx).is_ready() => Poll::Ready(Some(End::LocalReset)),
             _ => Poll::Pending,
         }
     })
@@ -81,7 +84,7 @@ where
             tokio::select! {
                 biased;
                 result = rest => result.err().unwrap_or(End::Finished),
-                () = local.was_reset() => End::LocalReset,
+                () = reset => End::LocalReset,
             }
         }
     };
@@ -212,6 +215,11 @@ fn stream_end(error: &io::Error) -> End {
 impl Direction {
     fn ended(&self) -> bool {
         matches!(self.state, State::Done | State::Refused)
+    }
+
+    /// The source is not read now, because the sink does not take what it has given.
+    fn is_held_up(&self) -> bool {
+        self.at < self.rest.len() || self.state == State::Ending
     }
 
     /// The end of the whole when the other direction is done.
