@@ -24,7 +24,7 @@ VALGRIND := valgrind --quiet --error-exitcode=99 --fair-sched=yes --child-silent
 STATIC_LIBS := -lgcc_s -lutil -lrt -lpthread -lm -ldl -lc
 
 C_FILES = $(wildcard examples/c/*.[ch] tests/c/*.[ch])
-PYTHON_FILES = examples/demo.py tests/languages.py
+PYTHON_FILES = examples/demo.py tests/languages.py $(wildcard tests/interop/*.py)
 WARNINGS := -std=c99 -Wall -Wextra -Wpedantic -Wshadow
 
 # Nothing that is run from here leaves the machine.
@@ -33,7 +33,7 @@ export P2PMOUNT_NETWORK := local
 .DEFAULT_GOAL := help
 BINDINGS := python go node cpp
 
-.PHONY: help lib demo installed test test-core test-languages $(BINDINGS:%=test-%) check check-rust check-header check-symbols check-c \
+.PHONY: help lib demo installed test test-core test-languages interop $(BINDINGS:%=test-%) check check-rust check-header check-symbols check-c \
         check-tools $(BINDINGS:%=check-%) install uninstall header asan valgrind bench fmt tools clean
 
 help: ## this list
@@ -74,6 +74,9 @@ installed: lib
 test-languages: lib ## a listener in each language, a forward in each other
 	scripts/languages.sh
 
+interop: lib ## the data matrix against a real Kubo
+	scripts/interop.sh
+
 check: check-rust check-header check-symbols check-c check-tools $(BINDINGS:%=check-%) ## formatting, lints, header, symbols, manual
 	@echo "check: all right"
 
@@ -104,7 +107,7 @@ check-c: tools
 check-tools: tools
 	@scripts/tools.sh run ruff check $(PYTHON_FILES)
 	@scripts/tools.sh run ruff format --check $(PYTHON_FILES)
-	@scripts/tools.sh run mypy --strict --cache-dir $(TOOLS)/mypy $(PYTHON_FILES)
+	@MYPYPATH=bindings/python/src scripts/tools.sh run mypy --strict --cache-dir $(TOOLS)/mypy $(PYTHON_FILES)
 
 $(BINDINGS:%=check-%): check-%: lib
 	scripts/$*.sh check
