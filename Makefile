@@ -23,8 +23,8 @@ VALGRIND := valgrind --quiet --error-exitcode=99 --fair-sched=yes --child-silent
 # What the static library needs besides (rustc --print native-static-libs).
 STATIC_LIBS := -lgcc_s -lutil -lrt -lpthread -lm -ldl -lc
 
-C_FILES = $(wildcard examples/c/*.[ch] tests/c/*.[ch])
-PYTHON_FILES = examples/demo.py tests/languages.py $(wildcard tests/interop/*.py)
+C_FILES = $(wildcard benches/lab/*.c examples/c/*.[ch] tests/c/*.[ch])
+PYTHON_FILES = examples/demo.py tests/languages.py $(wildcard benches/lab/*.py) $(wildcard tests/interop/*.py)
 WARNINGS := -std=c99 -Wall -Wextra -Wpedantic -Wshadow
 
 # Nothing that is run from here leaves the machine.
@@ -34,7 +34,7 @@ export P2PMOUNT_NETWORK := local
 BINDINGS := python go node cpp
 
 .PHONY: help lib demo installed test test-core test-languages interop $(BINDINGS:%=test-%) check check-rust check-header check-symbols check-c \
-        check-tools $(BINDINGS:%=check-%) install uninstall header asan valgrind bench fmt tools clean
+        check-tools $(BINDINGS:%=check-%) install uninstall header asan valgrind bench lab-bench fmt tools clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -101,7 +101,7 @@ check-symbols: lib
 
 check-c: tools
 	@scripts/tools.sh run clang-format --dry-run -Werror $(C_FILES)
-	@for file in $(filter examples/%.c,$(C_FILES)); do $(CC) $(WARNINGS) -Werror -fsyntax-only -Iinclude $$file || exit 1; done
+	@for file in $(filter benches/% examples/%.c,$(C_FILES)); do $(CC) $(WARNINGS) -Werror -fsyntax-only -Iinclude $$file || exit 1; done
 
 # The demonstration and the tests that are written in Python.
 check-tools: tools
@@ -159,6 +159,9 @@ valgrind: ## the C tests under valgrind
 
 bench: ## the benchmarks
 	cargo bench --locked --bench tunnel
+
+lab-bench: lib ## plain TCP, tunnels and Kubo on long paths; ARGUMENTS="--quick" for one of them
+	benches/lab/lab.sh $(ARGUMENTS)
 
 fmt: tools ## formats everything
 	cargo fmt
