@@ -20,7 +20,7 @@ from collections.abc import Callable
 
 from load import median_first_byte, settle, throughput
 from namespaces import Cell, FarEnd, Path
-from programs import LabError
+from programs import LabError, run
 from report import FIGURES, Figure, Rounds, Sample, congestion_control, machine, table, write
 from systems import SYSTEMS, System
 
@@ -54,7 +54,7 @@ def one(name: str, far_end: FarEnd, cell: Cell, figures: list[Figure], build: st
     """One system on one path."""
     path = Path(os.path.join(build, "path"), far_end, cell)
     try:
-        with path, System(name, far_end, os.path.join(build, "tunnel"), kubo) as system:
+        with path, System(name, far_end, build, kubo) as system:
             sample = measure(system, far_end, cell, figures)
     except (LabError, OSError) as error:
         sample = {"errors": {"": str(error)}}
@@ -110,6 +110,8 @@ def main() -> None:
     print("%(processor)s, %(cores)s cores, Linux %(kernel)s, TCP with %(congestion_control)s" % about)
     print("p2pmount %(p2pmount)s (%(commit)s), libp2p %(libp2p)s, quinn %(quinn)s, Kubo %(kubo)s" % about)
     print("windows of %g s after a warm-up; buffer of the path: one bandwidth-delay product\n" % WINDOW, flush=True)
+    # What the nodes write goes with the namespaces.
+    run("mount", "-t", "tmpfs", "lab", os.path.join(given.build, "run"))
     far_end = FarEnd(given.congestion)
     done: list[tuple[Cell, Rounds]] = []
     failed = False

@@ -14,17 +14,18 @@ fail() {
     exit 1
 }
 
-for pair in "$cc":gcc python3:python3 unshare:util-linux nsenter:util-linux ip:iproute2; do
+for pair in "$cc":gcc python3:python3 unshare:util-linux nsenter:util-linux mount:mount ip:iproute2; do
     command -v "${pair%:*}" >/dev/null || fail "${pair%:*} is not installed (package ${pair##*:})"
 done
 [ -c /dev/net/tun ] || fail "there is no /dev/net/tun (modprobe tun)"
+[ -r /dev/net/tun ] && [ -w /dev/net/tun ] || fail "this user may not open /dev/net/tun: run it as root"
 [ -e "$target/release/libp2pmount.so.0" ] || fail "$target/release/libp2pmount.so.0 is not there: run make lib first"
 
 enter=(unshare --net --mount --pid --fork --kill-child --mount-proc)
 if [ "$(id -u)" != 0 ]; then enter+=(--user --map-root-user); fi
 "${enter[@]}" true || fail "no network namespace can be made: run it as root, or allow user namespaces (unshare -r)"
 
-mkdir -p "$build"
+mkdir -p "$build/run"
 flags=(-std=c99 -Wall -Wextra -O2)
 "$cc" "${flags[@]}" benches/lab/path.c -o "$build/path"
 "$cc" "${flags[@]}" -Iinclude examples/c/{tunnel,common,table}.c -o "$build/tunnel" \

@@ -18,9 +18,8 @@ LISTEN = {"tcp": "/ip4/%s/tcp/0", "quic": "/ip4/%s/udp/0/quic-v1"}
 class System:
     """One of `SYSTEMS`, with both its processes, for as long as this is open. `address` leads to the target."""
 
-    def __init__(self, name: str, far_end: FarEnd, tunnel: str, kubo: str) -> None:
+    def __init__(self, name: str, far_end: FarEnd, build: str, kubo: str) -> None:
         self.programs: list[Program] = []
-        self.directory: tempfile.TemporaryDirectory[str] | None = None
         self.address = (FAR, far_end.port)
         if name == "plain":
             return
@@ -29,15 +28,15 @@ class System:
         self.address = ("127.0.0.1", free_port())
         listen = "/ip4/127.0.0.1/tcp/%d" % self.address[1]
         if name.startswith("kubo"):
-            self.directory = tempfile.TemporaryDirectory(prefix="p2pmount-lab-")
             program = os.path.join(os.path.dirname(os.path.abspath(__file__)), "kubo.py")
             near, far = (
-                [sys.executable, program, kubo, self.make(side), transport, LISTEN[transport] % address]
+                [sys.executable, program, kubo, new_directory(build, side), transport, LISTEN[transport] % address]
                 for side, address in (("near", NEAR), ("far", FAR))
             )
             near, far = [*near, "forward"], [*far, "expose"]
         else:
             options = ["network=private", "transports=" + transport]
+            tunnel = os.path.join(build, "tunnel")
             near = [tunnel, "forward", *options, "listen.addresses="]
             far = [tunnel, "expose", *options, "listen.addresses=" + LISTEN[transport] % FAR]
         try:
@@ -47,12 +46,6 @@ class System:
             self.close()
             raise
 
-    def make(self, name: str) -> str:
-        assert self.directory is not None
-        path = os.path.join(self.directory.name, name)
-        os.mkdir(path)
-        return path
-
     def start(self, name: str, command: list[str]) -> Program:
         program = Program(name, command)
         self.programs.append(program)
@@ -61,14 +54,17 @@ class System:
     def close(self) -> None:
         for program in self.programs:
             program.kill()
-        if self.directory:
-            self.directory.cleanup()
 
     def __enter__(self) -> System:
         return self
 
     def __exit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
         self.close()
+
+
+def new_directory(build: str, name: str) -> str:
+    """A directory that lasts as long as the namespaces."""
+    return tempfile.mkdtemp(prefix=name + "-", dir=os.path.join(build, "run"))
 
 
 def free_port() -> int:
