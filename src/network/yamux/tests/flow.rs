@@ -158,6 +158,33 @@ async fn windows_are_updated_when_half_is_consumed_not_when_it_is_received() {
     .await;
 }
 
+#[tokio::test]
+async fn a_large_window_is_updated_long_before_half_is_consumed() {
+    limited(async {
+        let (a, mut raw) = pipe(1024 * 1024);
+        let a = Peer::run(client(a, Config::default()));
+        let mut stream = a.open().await;
+        raw.expect(Kind::WindowUpdate, SYN, 1, 0).await;
+        raw.send(Kind::WindowUpdate, ACK, 1, 0).await;
+        stream.inner().shared.set_round_trip(Duration::from_secs(100));
+        let mut buf = vec![0; 64 * 1024];
+        let mut credit = INITIAL_WINDOW;
+        let mut largest = 0;
+        for _ in 0..256 {
+            raw.send_data(0, 1, &buf).await;
+            stream.read_exact(&mut buf).await.unwrap();
+            credit -= buf.len() as u32;
+            credit += updates(&mut raw).await.iter().sum::<u32>();
+            largest = largest.max(credit);
+            let window = stream.inner().state.lock().window();
+            let unknown = window - credit;
+            assert!(unknown < MIB as u32 + 64 * 1024, "{unknown} of {window} bytes are unknown to the remote");
+        }
+        assert!(largest > 15 * MIB as u32, "the remote never had more than {largest} bytes");
+    })
+    .await;
+}
+
 /// The window of the receiving stream after a transfer over a connection with a long round-trip time.
 async fn window_after_transfer(config: Config) -> u32 {
     let (a, b) = pipe(64 * 1024);
