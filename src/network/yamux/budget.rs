@@ -32,7 +32,7 @@ impl Budget {
     }
 
     /// Bytes reserved now.
-    #[cfg(test)]
+    #[cfg(any(test, fuzzing))]
     pub fn in_use(&self) -> usize {
         self.used.load(Ordering::Relaxed)
     }

@@ -173,6 +173,8 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Muxer<C> {
     /// itself, and closing a TCP socket with unread data is a reset, which can destroy what we have just sent.
     fn poll_finish(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let mut total = 0;
+        // Without room in the buffer nothing would be read.
+        self.input.discard();
         // The end of the remote's direction is of no interest here: ours decides. After an error the socket is left alone:
         // one whose protocol could not be confirmed (multistream-select's lazy way) must not be written to any more.
         while let Poll::Ready(n @ 1..) = self.input.poll_fill(cx, &mut self.socket)? {

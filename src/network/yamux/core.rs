@@ -17,6 +17,8 @@ use super::{
 };
 use crate::network::frames;
 
+/// Streams that have ended and may wait in the inbox, beside twice the number of those that live.
+const SPARE: usize = 64;
 /// Bytes of pongs and refusals that may wait for the socket.
 const CONTROL: usize = 4096 * HEADER;
 
@@ -173,9 +175,17 @@ impl Core {
         !self.output.is_empty() || !self.control.is_empty() || !self.ring.is_empty() || self.shared.has_inbox()
     }
 
+    /// Bytes, and streams, that wait in queues.
+    #[cfg(any(test, fuzzing))]
+    pub(super) fn queued(&self) -> (usize, usize) {
+        let streams = self.shared.inbox_len() + self.inbox.len() + self.ring.len();
+        (self.control.len() + self.output.len(), streams)
+    }
+
     /// Moves frames into the output while it has room: answers, then resets and window updates, then data.
     pub(super) fn fill(&mut self) {
         if !self.output.has_room() {
+            self.forget_ended();
             return;
         }
         if !self.control.is_empty() {
@@ -194,6 +204,17 @@ impl Core {
                 return;
             }
         }
+    }
+
+    /// While the remote does not read, streams that it opens and resets would gather in the inbox without end.
+    fn forget_ended(&mut self) {
+        if self.inbox.len() + self.shared.inbox_len() <= 2 * self.streams.len() + SPARE {
+            return;
+        }
+        let mut newer = VecDeque::new();
+        self.shared.take_inbox(&mut newer);
+        self.inbox.append(&mut newer);
+        self.inbox.retain(|inner| inner.state.lock().end.is_none());
     }
 
     /// A stream wants something.
@@ -281,6 +302,7 @@ impl Core {
             tracing::trace!(target: frames::TARGET, connection, stream, "yamux lost");
             inner.end(End::LOST);
         }
+        self.unacknowledged = 0;
         self.shared.close_inbox();
         self.inbox.clear();
         self.ring.clear();

@@ -104,6 +104,11 @@ impl Output {
         self.len == 0
     }
 
+    #[cfg(any(test, fuzzing))]
+    pub(super) fn len(&self) -> usize {
+        self.len
+    }
+
     pub(super) fn has_room(&self) -> bool {
         self.len < OUTPUT
     }

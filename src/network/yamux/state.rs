@@ -97,6 +97,11 @@ impl Shared {
         !self.inbox.lock().streams.is_empty()
     }
 
+    /// Streams in the inbox.
+    pub(super) fn inbox_len(&self) -> usize {
+        self.inbox.lock().streams.len()
+    }
+
     pub(super) fn close_inbox(&self) -> VecDeque<Arc<Inner>> {
         let mut inbox = self.inbox.lock();
         inbox.closed = true;
@@ -338,12 +343,21 @@ impl State {
     }
 
     /// The current size of the receive window.
-    #[cfg(test)]
+    #[cfg(any(test, fuzzing))]
     pub(super) fn window(&self) -> u32 {
         self.window
     }
 
-    #[cfg(test)]
+    /// What is true at any moment.
+    #[cfg(any(test, fuzzing))]
+    pub(super) fn check(&self) {
+        let received: usize = self.received.iter().map(Vec::len).sum();
+        let queued: usize = self.queue.iter().map(|frame| frame.len() - HEADER).sum();
+        assert!(u64::from(self.credit) + u64::from(self.buffered) <= u64::from(self.window));
+        assert!(received <= self.buffered as usize && queued == self.queued);
+    }
+
+    #[cfg(any(test, fuzzing))]
     pub(super) fn buffer_capacity(&self) -> usize {
         self.received.iter().chain(&self.queue).map(Vec::capacity).sum()
     }

@@ -46,7 +46,7 @@ impl Stream {
     }
 
     /// Bytes of memory held for data.
-    #[cfg(test)]
+    #[cfg(any(test, fuzzing))]
     pub(super) fn buffer_capacity(&self) -> usize {
         self.head.capacity() + self.inner.state.lock().buffer_capacity()
     }

@@ -95,6 +95,11 @@ impl Drop for End {
 
 /// Frames written and read by hand.
 impl End {
+    /// Bytes written that the other end has not read.
+    pub(super) fn unread(&self) -> usize {
+        self.output.lock().bytes.len()
+    }
+
     pub(super) async fn send(&mut self, kind: Kind, flags: u16, stream: u32, length: u32) {
         self.write_all(&Header::new(kind, flags, stream, length).encode()).await.unwrap();
     }

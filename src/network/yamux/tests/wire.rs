@@ -62,6 +62,43 @@ async fn a_violation_is_reported_also_if_the_go_away_cannot_be_sent() {
 }
 
 #[tokio::test]
+async fn behind_a_violation_everything_is_still_read() {
+    limited(async {
+        // The connection's buffer has grown to its full size, and is full when the violation is its first frame.
+        const BEFORE: usize = (8 + 16 + 32 + 64 + 128 + 256) * 1024;
+        let (mut raw, b) = pipe(1 << 20);
+        let mut muxer = server(b, Config::default());
+        raw.send_data(0, 4242, &vec![0; BEFORE - HEADER]).await;
+        raw.write_all(&[1; 256 * 1024 + 100_000]).await.unwrap();
+        let error = poll_fn(|cx| muxer.poll_unpin(cx)).await.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::InvalidData);
+        // What is not read when the socket is closed would reset it, go-away and all.
+        assert_eq!(raw.unread(), 0);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn streams_that_are_opened_and_reset_without_end_hold_no_memory() {
+    limited(async {
+        let (mut raw, b) = pipe(1000);
+        let mut muxer = server(b, Config::default());
+        // The remote does not read: what the connection has to say to it waits.
+        for id in (1..40_000).step_by(2) {
+            raw.send(Kind::WindowUpdate, SYN, id, 0).await;
+            assert!(poll_fn(|cx| Poll::Ready(muxer.poll_unpin(cx).is_pending())).await);
+            let stream = poll_fn(|cx| muxer.poll_inbound_unpin(cx)).await.unwrap();
+            raw.send(Kind::WindowUpdate, RST, id, 0).await;
+            assert!(poll_fn(|cx| Poll::Ready(muxer.poll_unpin(cx).is_pending())).await);
+            drop(stream);
+        }
+        let (_, waiting) = muxer.core.queued();
+        assert!(waiting < 100, "{waiting} streams that are gone are kept");
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn a_flood_of_requests_without_reading_ends_the_connection() {
     limited(async {
         for request in [frame(Kind::Ping, SYN, 0, 1), frame(Kind::Data, SYN, 1, 0)] {
