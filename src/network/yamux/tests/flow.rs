@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::*;
 use crate::network::yamux::{
     Budget,
-    frame::{ACK, HEADER, Header, INITIAL_WINDOW, Kind, SYN},
+    frame::{ACK, FIN, HEADER, Header, INITIAL_WINDOW, Kind, SYN},
 };
 
 const MIB: u64 = 1024 * 1024;
@@ -54,6 +54,73 @@ async fn two_ways_of_64_mib_with_slow_readers_do_not_deadlock() {
                 assert_eq!(task.await.unwrap(), total);
             }
         }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn both_ends_may_close_before_either_reads() {
+    limited(async {
+        // Neither the data nor the ends fit into the pipe.
+        for capacity in [20, 1000] {
+            let (a, mut b) = pair_over(Config::default(), capacity);
+            let mut ends = Vec::new();
+            for n in 0..3 {
+                let (mut out, mut inn) = connected(&a, &mut b).await;
+                write_pattern(&mut out, 2 * n, 100_000).await;
+                write_pattern(&mut inn, 2 * n + 1, 100_000).await;
+                ends.push((out, inn));
+            }
+            for (out, inn) in &mut ends {
+                let (closed_out, closed_inn) = futures::join!(out.close(), inn.close());
+                closed_out.unwrap();
+                closed_inn.unwrap();
+            }
+            for (n, (out, inn)) in (0..).zip(&mut ends) {
+                assert_eq!(read_pattern(inn, 2 * n).await, 100_000);
+                assert_eq!(read_pattern(out, 2 * n + 1).await, 100_000);
+            }
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_remote_that_answers_before_it_reads_on_is_no_deadlock() {
+    limited(async {
+        let (a, mut raw) = pipe(100);
+        let a = Peer::run(client(a, Config::default()));
+        let stream = a.open().await;
+        raw.expect(Kind::WindowUpdate, SYN, 1, 0).await;
+        raw.send(Kind::WindowUpdate, ACK, 1, 0).await;
+        // Echoes all data, gives back the window, asks with each frame; it never reads while it cannot write.
+        let remote = tokio::spawn(async move {
+            let (mut pings, mut pongs) = (0, 0);
+            loop {
+                let mut header = [0; HEADER];
+                raw.read_exact(&mut header).await.unwrap();
+                let header = Header::decode(&header).unwrap();
+                match header.kind {
+                    Kind::Data => {
+                        let mut data = vec![0; header.length as usize];
+                        raw.read_exact(&mut data).await.unwrap();
+                        raw.send(Kind::Ping, SYN, 0, pings).await;
+                        raw.send_data(header.flags, 1, &data).await;
+                        raw.send(Kind::WindowUpdate, 0, 1, header.length).await;
+                        pings += 1;
+                    }
+                    Kind::Ping if header.has(ACK) => pongs += 1,
+                    Kind::Ping => raw.send(Kind::Ping, ACK, 0, header.length).await,
+                    _ => {}
+                }
+                if header.has(FIN) {
+                    return (raw, pings, pongs);
+                }
+            }
+        });
+        assert_eq!(transfer_both_ways(stream, 1, 1, 4 * MIB).await, 4 * MIB);
+        let (_raw, pings, pongs) = remote.await.unwrap();
+        assert!(pings - pongs < 10, "{pongs} of {pings} pings were answered");
     })
     .await;
 }
@@ -226,6 +293,44 @@ async fn windows_grow_within_every_bound() {
         // 4 MiB would leave nothing to new streams.
         assert_eq!(window_after_transfer(config).await, 2 * 1024 * 1024);
         assert_eq!(budget.in_use(), 0);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn streams_share_the_growth_of_their_connection_and_give_it_back() {
+    limited(async {
+        const GROWTH: usize = 1024 * 1024;
+        let config = Config { connection_window_max: GROWTH, ..Config::default() };
+        let (a, mut b) = pair(config);
+        let mut ends = Vec::new();
+        for _ in 0..4 {
+            ends.push(connected(&a, &mut b).await);
+        }
+        let shared = ends[0].1.inner().shared.clone();
+        shared.set_round_trip(Duration::from_secs(100));
+        let mut transfers = Vec::new();
+        for (mut out, mut inn) in ends {
+            transfers.push(tokio::spawn(async move {
+                let writing = async {
+                    write_pattern(&mut out, 1, 8 * MIB).await;
+                    out.close().await.unwrap();
+                };
+                let (_, read) = futures::join!(writing, read_pattern(&mut inn, 1));
+                assert_eq!(read, 8 * MIB);
+                let grown = (inn.inner().state.lock().window() - INITIAL_WINDOW) as usize;
+                (inn, grown)
+            }));
+        }
+        let mut kept = Vec::new();
+        for transfer in transfers {
+            kept.push(transfer.await.unwrap());
+        }
+        let grown: usize = kept.iter().map(|(_, grown)| grown).sum();
+        assert!(grown > GROWTH / 2 && grown <= GROWTH, "{grown} bytes");
+        assert_eq!(shared.growth.in_use(), grown);
+        drop(kept);
+        assert_eq!(shared.growth.in_use(), 0);
     })
     .await;
 }

@@ -60,7 +60,11 @@ impl Other {
 
 /// Our peer and the other one, in both distributions of roles.
 fn pairs() -> [(Peer, Other); 2] {
-    let ((a, b), (c, d)) = (pipe(64 * 1024), pipe(64 * 1024));
+    pairs_over(64 * 1024)
+}
+
+fn pairs_over(capacity: usize) -> [(Peer, Other); 2] {
+    let ((a, b), (c, d)) = (pipe(capacity), pipe(capacity));
     [
         (Peer::run(client(a, Config::default())), Other::run(b, Mode::Server)),
         (Peer::run(server(c, Config::default())), Other::run(d, Mode::Client)),
@@ -84,7 +88,7 @@ async fn streams(ours: &mut Peer, other: &mut Other) -> [(Stream, ::yamux::Strea
 }
 
 /// Sends the pattern and expects it back.
-async fn echo<A, B>(here: A, there: B)
+async fn echo<A, B>(here: A, there: B, total: u64)
 where
     A: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     B: AsyncRead + AsyncWrite + Send + Unpin + 'static,
@@ -96,11 +100,11 @@ where
     });
     let (mut reader, mut writer) = here.split();
     let sending = tokio::spawn(async move {
-        write_pattern(&mut writer, 1, 8 * MIB).await;
+        write_pattern(&mut writer, 1, total).await;
         writer.close().await.unwrap();
         writer
     });
-    assert_eq!(read_pattern(&mut reader, 1).await, 8 * MIB);
+    assert_eq!(read_pattern(&mut reader, 1).await, total);
     sending.await.unwrap();
     echo.await.unwrap();
 }
@@ -110,10 +114,28 @@ async fn eight_mib_are_echoed_by_either_side() {
     limited(async {
         for (mut ours, mut other) in pairs() {
             for (here, there) in streams(&mut ours, &mut other).await {
-                echo(here, there).await;
+                echo(here, there, 8 * MIB).await;
             }
             for (here, there) in streams(&mut ours, &mut other).await {
-                echo(there, here).await;
+                echo(there, here, 8 * MIB).await;
+            }
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn both_directions_run_at_once_over_a_narrow_pipe() {
+    limited(async {
+        for (mut ours, mut other) in pairs_over(1000) {
+            let mut transfers = Vec::new();
+            for _ in 0..4 {
+                for (here, there) in streams(&mut ours, &mut other).await {
+                    transfers.push(tokio::spawn(echo(here, there, MIB)));
+                }
+            }
+            for transfer in transfers {
+                transfer.await.unwrap();
             }
         }
     })

@@ -245,6 +245,28 @@ async fn thousands_of_streams_live_on_one_connection() {
     .await;
 }
 
+#[tokio::test]
+async fn an_open_looks_at_no_other_stream() {
+    limited(async {
+        let (a, _raw) = pipe(64 * 1024);
+        let mut muxer = client(a, Config::default());
+        let Poll::Ready(Ok(first)) = poll_once(|cx| muxer.poll_outbound_unpin(cx)) else { panic!("no stream") };
+        // An open that looked at this one would wait for ever.
+        let inner = first.inner().clone();
+        let locked = inner.state.lock();
+        let (opened, wait) = std::sync::mpsc::channel();
+        std::thread::spawn(move || {
+            let stream = poll_once(|cx| muxer.poll_outbound_unpin(cx));
+            let _ = opened.send((stream.is_ready(), muxer, stream));
+        });
+        let (ready, muxer, second) = wait.recv_timeout(Duration::from_secs(10)).expect("the open waits");
+        assert!(ready);
+        drop(locked);
+        drop((muxer, second));
+    })
+    .await;
+}
+
 #[derive(Default)]
 struct Flag(AtomicBool);
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 
 use super::*;
+use crate::network::yamux::Budget;
 
 /// A small generator (xorshift64*), so that every failure can be repeated by its seed.
 pub(super) struct Random(u64);
@@ -138,7 +139,10 @@ fn check(seed: u64, sender: &Report, receiver: &Report, cut: bool) {
 
 async fn run(seed: u64) {
     let mut random = Random::new(seed);
+    // Of both sides.
+    let budget = Arc::new(Budget::new(1 << 30));
     let config = Config {
+        budget: Some(budget.clone()),
         max_streams: [3, 100][random.below(2)],
         frame_size: [100, 5000, 65_524][random.below(3)],
         receive_window_max: [256 * 1024, 1024 * 1024][random.below(2)],
@@ -181,6 +185,7 @@ async fn run(seed: u64) {
         check(seed, out, inn, cut);
         check(seed, inn, out, cut);
     }
+    assert_eq!(budget.in_use(), 0, "seed {seed}");
 }
 
 async fn run_all(seeds: std::ops::Range<u64>) {
