@@ -7,6 +7,7 @@ TARGET_DIR := $(abspath $(or $(CARGO_TARGET_DIR),target))
 RELEASE := $(TARGET_DIR)/release
 ASAN := $(TARGET_DIR)/asan
 TOOLS := $(TARGET_DIR)/tools
+FUZZ := $(TARGET_DIR)/fuzz
 HOST = $(shell rustc -vV | sed -n 's/^host: //p')
 
 PREFIX ?= /usr/local
@@ -17,6 +18,7 @@ INSTALL ?= install
 CC ?= cc
 CFLAGS ?= -O2 -g
 TRANSPORT ?= tcp
+SECONDS ?= 60
 
 VALGRIND := valgrind --quiet --error-exitcode=99 --fair-sched=yes --child-silent-after-fork=yes --leak-check=full --show-leak-kinds=definite --errors-for-leak-kinds=definite
 
@@ -24,7 +26,7 @@ VALGRIND := valgrind --quiet --error-exitcode=99 --fair-sched=yes --child-silent
 STATIC_LIBS := -lgcc_s -lutil -lrt -lpthread -lm -ldl -lc
 
 C_FILES = $(wildcard benches/lab/*.c examples/c/*.[ch] tests/c/*.[ch])
-PYTHON_FILES = examples/demo.py tests/languages.py $(wildcard benches/lab/*.py) $(wildcard tests/interop/*.py)
+PYTHON_FILES = examples/demo.py fuzz/seeds.py tests/languages.py $(wildcard benches/lab/*.py) $(wildcard tests/interop/*.py)
 WARNINGS := -std=c99 -Wall -Wextra -Wpedantic -Wshadow
 
 # Nothing that is run from here leaves the machine.
@@ -34,12 +36,13 @@ export P2PMOUNT_NETWORK := local
 BINDINGS := python go node cpp
 
 .PHONY: help lib demo installed test test-core test-languages interop $(BINDINGS:%=test-%) check check-rust check-header check-symbols check-c \
-        check-tools $(BINDINGS:%=check-%) install uninstall header asan valgrind bench lab-bench fmt tools clean
+        check-tools $(BINDINGS:%=check-%) install uninstall header asan valgrind fuzz bench lab-bench fmt tools clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo
 	@echo "  make demo TRANSPORT=quic       the same over QUIC"
+	@echo "  make fuzz SECONDS=600          ten minutes for each target"
 	@echo "  make install PREFIX=/usr/local DESTDIR=       also LIBDIR=, INCLUDEDIR="
 
 lib: ## the release library, shared and static, in target/release
@@ -82,6 +85,8 @@ check: check-rust check-header check-symbols check-c check-tools $(BINDINGS:%=ch
 
 check-rust:
 	cargo fmt --check
+	cargo fmt --check --manifest-path fuzz/Cargo.toml
+	RUSTFLAGS="--cfg fuzzing" cargo clippy --locked --manifest-path fuzz/Cargo.toml --target-dir $(FUZZ) -- -D warnings
 	cargo clippy --locked --all-targets -- -D warnings
 	cargo clippy --locked --all-targets --features fault-injection -- -D warnings
 	@if grep -rnE --include='*.rs' '(^|[^`[:alnum:]_])unsafe( *\{|\(| +(fn|impl|extern|trait) )' src | grep -v '^src/capi/' | grep -vE '^[^:]+:[0-9]+: *//'; \
@@ -157,6 +162,21 @@ valgrind: ## the C tests under valgrind
 	P2PMOUNT_TEST_LIBRARY=$(TARGET_DIR)/debug/libp2pmount.so P2PMOUNT_TEST_CFLAGS=-g P2PMOUNT_TEST_WRAPPER="$(VALGRIND)" \
 	    cargo test --locked --features fault-injection --test capi
 
+# What libFuzzer has to know of each branch taken; the compiler gives it without being a nightly one. With --target the
+# build scripts are spared.
+COVERAGE := -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 -Cllvm-args=-sanitizer-coverage-inline-8bit-counters \
+    -Cllvm-args=-sanitizer-coverage-pc-table -Cllvm-args=-sanitizer-coverage-trace-compares
+
+fuzz: ## the muxer against remotes that libFuzzer makes, SECONDS for each target
+	RUSTFLAGS="--cfg fuzzing $(COVERAGE)" cargo build --release --locked --manifest-path fuzz/Cargo.toml \
+	    --target $(HOST) --target-dir $(FUZZ)
+	@set -e; for target in bytes frames; do \
+	    mkdir -p $(FUZZ)/corpus/$$target $(FUZZ)/found; \
+	    echo "== $$target"; \
+	    $(FUZZ)/$(HOST)/release/$$target -max_total_time=$(SECONDS) -timeout=20 -rss_limit_mb=1024 -print_final_stats=1 \
+	        -artifact_prefix=$(FUZZ)/found/$$target- $(FUZZ)/corpus/$$target fuzz/seeds/$$target fuzz/regressions/$$target; \
+	done
+
 bench: ## the benchmarks
 	cargo bench --locked --bench tunnel
 
@@ -165,6 +185,7 @@ lab-bench: lib ## plain TCP, tunnels and Kubo on long paths; ARGUMENTS="--quick"
 
 fmt: tools ## formats everything
 	cargo fmt
+	cargo fmt --manifest-path fuzz/Cargo.toml
 	@scripts/tools.sh run clang-format -i $(C_FILES)
 	@scripts/tools.sh run ruff format $(PYTHON_FILES)
 	@for binding in $(BINDINGS); do scripts/$$binding.sh fmt; done

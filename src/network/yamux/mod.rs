@@ -11,6 +11,8 @@ mod connection;
 mod core;
 mod dispatch;
 mod frame;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 mod io;
 mod state;
 mod stream;

@@ -1,5 +1,6 @@
 mod ends;
 mod flow;
+mod fuzzed;
 mod interop;
 mod limits;
 mod model;
