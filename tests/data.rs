@@ -1,5 +1,5 @@
 //! The first promise: no byte is lost, changed or added, however either end closes; and what was cut short is never passed
-//! off as complete. On both transports and with both encryptions.
+//! off as complete. Over TCP with either encryption, and over QUIC.
 
 mod support;
 
@@ -12,33 +12,36 @@ use std::{
 };
 
 use support::{
-    Child, HalfClose, Pair, QUIC, TCP, Target, TestNode, at, bytes, client, digest, expect_end, expect_reset, limit,
+    Child, HalfClose, Pair, Path, QUIC, Target, TestNode, at, bytes, client, digest, expect_end, expect_reset, limit,
     read_exact, read_to_end, reset, run_child,
 };
 
 /// Sizes of what is sent, and how often each.
 const SMALL: &[(usize, usize)] = &[(0, 60), (1, 60), (1_000, 60), (200_000, 60)];
 const LARGE: &[(usize, usize)] = &[(16 << 20, 10)];
-/// For what has been tried thoroughly with other options.
-const FEW: &[(usize, usize)] = &[(0, 5), (1, 5), (1_000, 5), (200_000, 5), (16 << 20, 1)];
 /// How often what depends on the moment is tried.
 const RUNS: usize = 20;
 const REQUEST: usize = 16;
 
 type Options<'a> = &'a [(&'a str, &'a str)];
 
-macro_rules! on_both_transports {
-    ($($(#[$attribute:meta])* $name:ident: $seconds:literal,)*) => {
-        mod tcp {
-            $(#[test] $(#[$attribute])* fn $name() { let _limit = super::limit($seconds); super::$name(super::TCP); })*
-        }
-        mod quic {
-            $(#[test] $(#[$attribute])* fn $name() { let _limit = super::limit($seconds); super::$name(super::QUIC); })*
+const TLS: Options = &[("transports", "tcp"), ("security", "tls")];
+const NOISE: Options = &[("transports", "tcp"), ("security", "noise")];
+
+macro_rules! on_every_path {
+    ($($name:ident: $seconds:literal,)*) => {
+        on_every_path! { @ tls TLS $($name: $seconds,)* }
+        on_every_path! { @ noise NOISE $($name: $seconds,)* }
+        on_every_path! { @ quic QUIC $($name: $seconds,)* }
+    };
+    (@ $path:ident $given:ident $($name:ident: $seconds:literal,)*) => {
+        mod $path {
+            $(#[test] fn $name() { let _limit = super::limit($seconds); super::$name(super::$given); })*
         }
     };
 }
 
-on_both_transports! {
+on_every_path! {
     a_response_arrives_whole_when_the_server_closes_at_once: 60,
     a_large_response_arrives_whole_when_the_server_closes_at_once: 60,
     an_upload_arrives_whole_when_the_client_closes_at_once: 60,
@@ -53,44 +56,24 @@ on_both_transports! {
     a_client_that_resets_while_nobody_reads_is_noticed: 30,
     a_client_that_resets_before_the_first_byte_resets_the_target: 30,
     a_client_that_resets_after_its_end_of_file_resets_the_target: 30,
+    a_client_that_resets_after_the_targets_end_of_file_resets_the_target: 30,
     a_target_that_resets_while_it_sends_resets_the_client: 30,
     a_target_that_resets_while_it_receives_resets_the_client: 30,
     a_target_that_resets_before_the_first_byte_resets_the_client: 30,
     a_target_that_resets_after_its_end_of_file_resets_the_client: 30,
+    a_target_that_resets_after_the_clients_end_of_file_resets_the_client: 30,
     a_listening_node_that_is_closed_resets_the_client: 30,
     a_forwarding_node_that_is_closed_resets_the_target: 30,
     a_listening_process_that_is_killed_resets_the_client: 60,
     a_forwarding_process_that_is_killed_resets_the_target: 60,
+    a_connection_that_is_cut_resets_the_client: 60,
+    a_connection_that_is_cut_resets_the_target: 60,
 }
 
 #[test]
 #[ignore = "the other process of other tests"]
 fn child_process() {
     run_child();
-}
-
-#[test]
-fn every_transfer_is_whole_with_noise_alone() {
-    let _limit = limit(60);
-    every_transfer(&[("transports", "tcp"), ("security", "noise")]);
-}
-
-#[test]
-fn every_transfer_is_whole_with_tls_alone() {
-    let _limit = limit(60);
-    every_transfer(&[("transports", "tcp"), ("security", "tls")]);
-}
-
-fn every_transfer(given: Options) {
-    let tunnel = Tunnel::open(given);
-    responses(&tunnel, FEW);
-    uploads(&tunnel, FEW);
-    replies(&tunnel, FEW);
-    late_uploads(&tunnel, FEW);
-    for run in 0..3 {
-        reset_by_client_while_sending(&tunnel, run);
-        reset_by_target_while_sending(&tunnel, run);
-    }
 }
 
 /// Two nodes and a target, with a forward that leads to it.
@@ -420,6 +403,27 @@ fn a_target_that_resets_after_its_end_of_file_resets_the_client(given: Options) 
     });
 }
 
+/// `from` resets in the middle of what it sends, and has got the other direction's end of file before.
+fn reset_after_other_end([mut from, to]: [TcpStream; 2], run: usize) {
+    to.half_close();
+    expect_end(&mut from);
+    reset_while_sending([from, to], run);
+}
+
+fn a_client_that_resets_after_the_targets_end_of_file_resets_the_target(given: Options) {
+    repeated(given, |tunnel, run| {
+        let (client, server) = tunnel.connect();
+        reset_after_other_end([client, server], run);
+    });
+}
+
+fn a_target_that_resets_after_the_clients_end_of_file_resets_the_client(given: Options) {
+    repeated(given, |tunnel, run| {
+        let (client, server) = tunnel.connect();
+        reset_after_other_end([server, client], run);
+    });
+}
+
 // --- nodes that go away ----------------------------------------------------------------------------------------------
 
 /// Sends without end until the connection is cut.
@@ -516,4 +520,31 @@ fn a_forwarding_process_that_is_killed_resets_the_target(given: Options) {
     });
     child.kill();
     assert_all_reset(ends);
+}
+
+/// Two nodes whose way to each other can be cut.
+fn cut_path(given: Options, ends: impl Fn(TcpStream, TcpStream) -> (TcpStream, TcpStream)) {
+    let target = Target::new();
+    let pair = Pair::open(&impatient(given));
+    pair.far.expose("data", &target.text(), &[]);
+    let path = Path::to(&pair.far);
+    let (_, address) = pair.near.forward_to("data", &path.address(), &[("reconnect", "false")]);
+    let open = cut_short(|| {
+        let (mut client, mut server) = (client(address), target.accept());
+        // One that is not open at both ends yet may be asked for again on the next connection.
+        server.write_all(b"!").unwrap();
+        read_exact(&mut client, 1);
+        ends(client, server)
+    });
+    path.cut();
+    assert_all_reset(open);
+    support::wait_until("no stream is left", || pair.near.streams().is_empty() && pair.far.streams().is_empty());
+}
+
+fn a_connection_that_is_cut_resets_the_client(given: Options) {
+    cut_path(given, |client, server| (client, server));
+}
+
+fn a_connection_that_is_cut_resets_the_target(given: Options) {
+    cut_path(given, |client, server| (server, client));
 }

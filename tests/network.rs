@@ -16,8 +16,8 @@ use std::{
 
 use p2pmount::{Error, Status, events::kind, rows::Row};
 use support::{
-    Events, PATIENCE, Pair, QUIC, TCP, Target, TcpProxy, TestNode, UdpProxy, at, block, bytes, client, expect_end,
-    expect_reset, forward, freed, int, is_free, limit, own_ip, read_exact, runtime, text, wait_until,
+    Events, PATIENCE, Pair, Path, QUIC, TCP, Target, TestNode, at, block, bytes, client, expect_end, expect_reset,
+    forward, freed, int, is_free, limit, own_ip, raise_descriptors, read_exact, runtime, text, wait_until,
 };
 use tokio_util::sync::CancellationToken;
 
@@ -75,12 +75,6 @@ fn multiaddr(place: SocketAddr, quic: bool) -> String {
     let version = if place.is_ipv4() { 4 } else { 6 };
     let transport = if quic { format!("udp/{}/quic-v1", place.port()) } else { format!("tcp/{}", place.port()) };
     format!("/ip{version}/{}/{transport}", place.ip())
-}
-
-/// The socket behind an IPv4 multiaddr.
-fn place(address: &str) -> SocketAddr {
-    let parts: Vec<_> = address.split('/').collect();
-    format!("{}:{}", parts[2], parts[4]).parse().unwrap()
 }
 
 /// `address` without its peer id.
@@ -556,48 +550,12 @@ fn peer_events_tell_both_sides_who_comes_and_goes(given: Options) {
 
 // --- dead connections ------------------------------------------------------------------------------------------------
 
-/// The way between two nodes.
-enum Path {
-    Tcp(TcpProxy),
-    Udp(UdpProxy),
-}
-
-impl Path {
-    fn to(node: &TestNode, quic: bool) -> Self {
-        let destination = place(&node.address());
-        if quic { Path::Udp(UdpProxy::to(destination)) } else { Path::Tcp(TcpProxy::to(destination)) }
-    }
-
-    fn address(&self) -> String {
-        match self {
-            Path::Tcp(proxy) => multiaddr(proxy.address, false),
-            Path::Udp(proxy) => multiaddr(proxy.address, true),
-        }
-    }
-
-    /// What is connected now is dead from now on.
-    fn freeze(&self) {
-        match self {
-            Path::Tcp(proxy) => proxy.freeze(),
-            Path::Udp(proxy) => proxy.frozen.store(true, Ordering::Release),
-        }
-    }
-
-    /// New connections work. (Over TCP they always do.)
-    fn thaw(&self) {
-        if let Path::Udp(proxy) = self {
-            proxy.frozen.store(false, Ordering::Release);
-        }
-    }
-}
-
 fn a_dead_connection_is_noticed_and_the_forward_connects_again(given: Options) {
-    let quic = is_quic(given);
     let Pair { near, far } = Pair::open(&with(given, IMPATIENT));
     let target = Target::new();
     far.expose("net", &target.text(), &[]);
-    let path = Path::to(&far, quic);
-    let (_, address) = near.forward_to("net", &format!("{}/p2p/{}", path.address(), far.id_text()), &[]);
+    let path = Path::to(&far);
+    let (_, address) = near.forward_to("net", &path.address(), &[]);
     let (mounts, peers) = (near.events(kind::MOUNT), near.events(kind::PEER));
     let far_peers = far.events(kind::PEER);
 
@@ -639,7 +597,7 @@ fn a_dead_connection_is_noticed_and_the_forward_connects_again(given: Options) {
     let (mut again, mut server) = (client(address), target.accept());
     again.write_all(b"again").unwrap();
     assert_eq!(read_exact(&mut server, 5), b"again");
-    if let Path::Tcp(proxy) = &path {
+    if let Path::Tcp(proxy, _) = &path {
         assert!(proxy.connections.load(Ordering::Acquire) >= 2);
     }
 }
@@ -715,7 +673,9 @@ fn a_stream_waits_for_a_slot_when_every_connection_is_full(given: Options) {
 
 fn a_thousand_opens_at_once_are_all_served(given: Options) {
     const CLIENTS: usize = 1000;
-    raise_descriptors();
+    // Both ends of a thousand tunnels are in this process.
+    let descriptors = raise_descriptors();
+    assert!(descriptors >= 8192, "this test needs 8192 descriptors; the limit is {descriptors}");
     let pair = Pair::open(given);
     let target = Target::serving(|mut stream| {
         let mut request = [0; 8];
@@ -739,17 +699,6 @@ fn a_thousand_opens_at_once_are_all_served(given: Options) {
     assert!((1..=8).contains(&connections));
     drop(clients);
     wait_until("every stream is gone", || pair.near.streams().is_empty() && pair.far.streams().is_empty());
-}
-
-/// Both ends of a thousand tunnels are in this process.
-fn raise_descriptors() {
-    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
-    // None is no limit.
-    if current.is_some() && current != maximum {
-        setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }).unwrap();
-    }
-    assert!(maximum.is_none_or(|most| most >= 8192), "this test needs 8192 descriptors; the limit is {maximum:?}");
 }
 
 // --- limits ----------------------------------------------------------------------------------------------------------

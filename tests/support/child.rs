@@ -1,18 +1,19 @@
 //! A node in a process of its own, which can be killed.
 
 use std::{
-    io::{BufRead, BufReader, Read},
-    process::{Command, Stdio},
+    io::{BufRead, BufReader, Lines, Write},
+    process::{ChildStdout, Command, Stdio},
 };
 
-use super::{TestNode, at};
+use super::{TestNode, at, echo_server, raise_descriptors};
 
 const VARIABLE: &str = "P2PMOUNT_TEST_CHILD";
 
 /// The other process; killed when dropped.
 pub struct Child {
     process: std::process::Child,
-    /// Where its node is reached.
+    lines: Lines<BufReader<ChildStdout>>,
+    /// Where its node, or its echo server, is reached.
     pub address: String,
     /// Where its forward listens, if it was asked for one.
     pub forward: String,
@@ -20,7 +21,7 @@ pub struct Child {
 
 impl Child {
     /// Runs the test `child_process` of this test program in another process: a node with the given options that exposes
-    /// `target`, or forwards to the peer `target`, under the protocol `child`.
+    /// `target` ("listen"), or forwards to the peer `target` ("forward"), under the protocol `child`; or an "echo" server.
     #[track_caller]
     pub fn start(what: &str, target: &str, given: &[(&str, &str)]) -> Self {
         at("starting the other process");
@@ -32,12 +33,29 @@ impl Child {
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
-        let mut lines = BufReader::new(process.stdout.take().unwrap()).lines();
-        let mut value = |name: &str| {
-            lines.find_map(|line| line.unwrap().split_once(name).map(|(_, value)| value.to_owned())).unwrap()
-        };
-        let (address, forward) = (value("address="), value("forward="));
-        Child { process, address, forward }
+        let lines = BufReader::new(process.stdout.take().unwrap()).lines();
+        let mut child = Child { process, lines, address: String::new(), forward: String::new() };
+        (child.address, child.forward) = (child.value("address="), child.value("forward="));
+        child
+    }
+
+    /// The next value of this name that it tells.
+    #[track_caller]
+    fn value(&mut self, name: &str) -> String {
+        let told = self.lines.find_map(|line| line.unwrap().split_once(name).map(|(_, value)| value.to_owned()));
+        told.unwrap_or_else(|| panic!("the other process ended without telling {name}"))
+    }
+
+    /// Streams that its node lists, and that its mount counts.
+    #[track_caller]
+    pub fn streams(&mut self) -> (usize, usize) {
+        self.process.stdin.as_mut().unwrap().write_all(b"\n").unwrap();
+        let (listed, counted) = (self.value("listed="), self.value("counted="));
+        (listed.parse().unwrap(), counted.parse().unwrap())
+    }
+
+    pub fn id(&self) -> u32 {
+        self.process.id()
     }
 
     /// SIGKILL: the process says goodbye to nobody.
@@ -59,14 +77,26 @@ pub fn run_child() {
     let mut words = request.split(' ').filter(|word| !word.is_empty());
     let (what, target) = (words.next().unwrap(), words.next().unwrap());
     let given: Vec<_> = words.filter_map(|word| word.split_once('=')).collect();
+    raise_descriptors();
+    // It ends with the process that started it, too.
+    let asked = std::io::stdin().lines();
+    if what == "echo" {
+        println!("\naddress={}\nforward=", echo_server());
+        return asked.for_each(drop);
+    }
     let node = TestNode::open(&given);
     let mut forward = String::new();
-    match what {
-        "listen" => drop(node.expose("child", target, &[])),
-        "forward" => forward = node.forward_to("child", target, &[]).1.to_string(),
+    let mount = match what {
+        "listen" => node.expose("child", target, &[]),
+        "forward" => {
+            let (mount, address) = node.forward_to("child", target, &[]);
+            forward = address.to_string();
+            mount
+        }
         other => panic!("{other}"),
-    }
+    };
     println!("\naddress={}\nforward={forward}", node.address());
-    // Ends with the process that started it, too.
-    let _ = std::io::stdin().read(&mut [0]);
+    for _ in asked {
+        println!("\nlisted={}\ncounted={}", node.streams().len(), mount.streams());
+    }
 }

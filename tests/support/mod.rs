@@ -19,10 +19,10 @@ pub use self::{
         Events, Pair, QUIC, TCP, TestNode, block, forward, in_background, int, listen, options, own_ip, rows, runtime,
         text,
     },
-    proxy::{TcpProxy, UdpProxy},
+    proxy::{Path, TcpProxy, UdpProxy},
     sockets::{
-        HalfClose, Target, TargetAt, bytes, client, digest, expect_end, expect_reset, freed, is_free, read_exact,
-        read_to_end, reset, set_patience,
+        HalfClose, Target, TargetAt, bytes, client, digest, echo_server, expect_end, expect_reset, freed, is_free,
+        read_exact, read_to_end, reset, set_patience,
     },
 };
 
@@ -30,6 +30,17 @@ use std::time::{Duration, Instant};
 
 /// How long anything that should come at once may take on a busy machine.
 pub const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Raises the process's limit of descriptors as far as it goes; the number.
+pub fn raise_descriptors() -> usize {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+    // None is no limit.
+    if current.is_some() && current != maximum {
+        setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }).unwrap();
+    }
+    maximum.map_or(usize::MAX, |most| usize::try_from(most).unwrap())
+}
 
 /// Waits for a condition of which there is no event.
 #[track_caller]

@@ -11,6 +11,8 @@ use std::{
     time::Duration,
 };
 
+use super::TestNode;
+
 /// A TCP path. `freeze` makes the connections of that moment dead; later ones work.
 pub struct TcpProxy {
     pub address: SocketAddr,
@@ -145,5 +147,54 @@ impl UdpProxy {
 impl Drop for UdpProxy {
     fn drop(&mut self) {
         self.stop.store(true, Ordering::Release);
+    }
+}
+
+/// The way to a node, over TCP or QUIC.
+pub enum Path {
+    Tcp(TcpProxy, String),
+    Udp(UdpProxy, String),
+}
+
+impl Path {
+    pub fn to(node: &TestNode) -> Self {
+        let address = node.address();
+        let parts: Vec<_> = address.split('/').collect();
+        let destination = format!("{}:{}", parts[2], parts[4]).parse().unwrap();
+        match parts[3] {
+            "udp" => Path::Udp(UdpProxy::to(destination), node.id_text()),
+            _ => Path::Tcp(TcpProxy::to(destination), node.id_text()),
+        }
+    }
+
+    /// Where the node is reached on this way.
+    pub fn address(&self) -> String {
+        match self {
+            Path::Tcp(proxy, id) => format!("/ip4/127.0.0.1/tcp/{}/p2p/{id}", proxy.address.port()),
+            Path::Udp(proxy, id) => format!("/ip4/127.0.0.1/udp/{}/quic-v1/p2p/{id}", proxy.address.port()),
+        }
+    }
+
+    /// What is connected now is dead from now on.
+    pub fn freeze(&self) {
+        match self {
+            Path::Tcp(proxy, _) => proxy.freeze(),
+            Path::Udp(proxy, _) => proxy.frozen.store(true, Ordering::Release),
+        }
+    }
+
+    /// New connections work. (Over TCP they always do.)
+    pub fn thaw(&self) {
+        if let Path::Udp(proxy, _) = self {
+            proxy.frozen.store(false, Ordering::Release);
+        }
+    }
+
+    /// The connection is gone: both sides are told over TCP, nobody over UDP.
+    pub fn cut(&self) {
+        match self {
+            Path::Tcp(proxy, _) => proxy.cut(),
+            Path::Udp(..) => self.freeze(),
+        }
     }
 }

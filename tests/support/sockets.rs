@@ -15,7 +15,7 @@ use std::{
 use sha2::{Digest, Sha256};
 use socket2::SockRef;
 
-use super::{PATIENCE, at};
+use super::{PATIENCE, at, block, runtime};
 
 /// Largest piece of data that `bytes` gives.
 const LARGEST: usize = 64 << 20;
@@ -50,6 +50,22 @@ pub struct Target {
     connections: Receiver<TcpStream>,
     stop: Arc<AtomicBool>,
     accepting: Option<thread::JoinHandle<()>>,
+}
+
+/// Starts an echo server for thousands of connections, which lives as long as the process.
+pub fn echo_server() -> SocketAddr {
+    let listener = block(tokio::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0))).unwrap();
+    let address = listener.local_addr().unwrap();
+    runtime().spawn(async move {
+        loop {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            tokio::spawn(async move {
+                let (mut from, mut to) = stream.split();
+                tokio::io::copy(&mut from, &mut to).await
+            });
+        }
+    });
+    address
 }
 
 /// Where a target shall listen.
