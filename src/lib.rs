@@ -34,5 +34,8 @@ pub mod rows;
 
 pub use error::{Error, Result, Status};
 pub use mounts::Mount;
+#[cfg(feature = "plaintext-bench")]
+#[doc(hidden)]
+pub use network::disable_encryption;
 pub use node::Node;
 pub use options::Options;

@@ -28,6 +28,8 @@ use tokio::{
     time::{Instant, timeout_at},
 };
 
+#[cfg(feature = "plaintext-bench")]
+pub use self::security::disable_encryption;
 use self::{
     book::AddressBook,
     connections::Connections,

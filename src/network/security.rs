@@ -29,6 +29,8 @@ pub struct Security {
     order: Vec<&'static str>,
     tls: Tls,
     noise: noise::Config,
+    #[cfg(feature = "plaintext-bench")]
+    plain: libp2p::plaintext::Config,
 }
 
 /// An encrypted connection whose other end is known.
@@ -49,6 +51,8 @@ impl Security {
             order: names.iter().map(|name| if name == "noise" { NOISE } else { TLS }).collect(),
             tls: Tls::new(keypair, muxer).map_err(|error| failed("TLS", &error))?,
             noise: noise::Config::new(keypair).map_err(|error| failed("Noise", &error))?,
+            #[cfg(feature = "plaintext-bench")]
+            plain: libp2p::plaintext::Config::new(keypair),
         })
     }
 
@@ -74,5 +78,54 @@ impl Security {
         };
         let (peer, stream) = secured.map_err(io::Error::other)?;
         Ok(Secured { peer, stream: Either::Right(stream), muxer_agreed: false })
+    }
+}
+
+#[cfg(feature = "plaintext-bench")]
+pub use plaintext::{disable_encryption, encryption_is_disabled};
+
+/// TCP without encryption and without proof of the peer's identity, so that the benchmark can tell what these cost.
+#[cfg(feature = "plaintext-bench")]
+mod plaintext {
+    use std::{
+        io,
+        sync::atomic::{AtomicBool, Ordering},
+    };
+
+    use futures::{AsyncRead, AsyncWrite};
+    use libp2p::{
+        PeerId,
+        core::{
+            Endpoint,
+            upgrade::{InboundConnectionUpgrade, OutboundConnectionUpgrade},
+        },
+        plaintext::Output,
+    };
+
+    use super::Security;
+
+    static DISABLED: AtomicBool = AtomicBool::new(false);
+
+    /// From now on the nodes of this process speak TCP in plain text, and nothing else.
+    pub fn disable_encryption() {
+        DISABLED.store(true, Ordering::Relaxed);
+    }
+
+    pub fn encryption_is_disabled() -> bool {
+        DISABLED.load(Ordering::Relaxed)
+    }
+
+    impl Security {
+        /// Tells the other end who this is, and believes what it says.
+        pub async fn plain<C>(self, socket: C, end: Endpoint) -> io::Result<(PeerId, Output<C>)>
+        where
+            C: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        {
+            let plain = match end {
+                Endpoint::Dialer => self.plain.upgrade_outbound(socket, "").await,
+                Endpoint::Listener => self.plain.upgrade_inbound(socket, "").await,
+            };
+            plain.map_err(io::Error::other)
+        }
     }
 }

@@ -104,6 +104,11 @@ async fn upgrade<C>(socket: C, end: Endpoint, security: Security, yamux: yamux::
 where
     C: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
+    #[cfg(feature = "plaintext-bench")]
+    if super::security::encryption_is_disabled() {
+        let (peer, stream) = security.plain(socket, end).await?;
+        return Ok((peer, StreamMuxerBox::new(yamux.muxer(stream, end))));
+    }
     let Secured { peer, stream, muxer_agreed } = security.secure(socket, end).await?;
     if muxer_agreed {
         return Ok((peer, StreamMuxerBox::new(yamux.muxer(stream, end))));
