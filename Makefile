@@ -26,7 +26,7 @@ VALGRIND := valgrind --quiet --error-exitcode=99 --fair-sched=yes --child-silent
 STATIC_LIBS := -lgcc_s -lutil -lrt -lpthread -lm -ldl -lc
 
 C_FILES = $(wildcard benches/lab/*.c examples/c/*.[ch] tests/c/*.[ch])
-PYTHON_FILES = examples/demo.py fuzz/seeds.py tests/languages.py $(wildcard benches/lab/*.py) $(wildcard tests/interop/*.py)
+PYTHON_FILES = examples/demo.py fuzz/seeds.py tests/languages.py $(wildcard benches/*/*.py tests/interop/*.py)
 WARNINGS := -std=c99 -Wall -Wextra -Wpedantic -Wshadow
 
 # Nothing that is run from here leaves the machine.
@@ -36,7 +36,7 @@ export P2PMOUNT_NETWORK := local
 BINDINGS := python go node cpp
 
 .PHONY: help lib demo installed test test-core test-languages interop $(BINDINGS:%=test-%) check check-rust check-header check-symbols check-c \
-        check-tools $(BINDINGS:%=check-%) install uninstall header asan valgrind fuzz bench lab-bench fmt tools clean
+        check-tools $(BINDINGS:%=check-%) install uninstall header asan valgrind fuzz bench bench-chart bench-peers lab-bench fmt tools clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -86,9 +86,9 @@ check: check-rust check-header check-symbols check-c check-tools $(BINDINGS:%=ch
 check-rust:
 	cargo fmt --check
 	cargo fmt --check --manifest-path fuzz/Cargo.toml
-	RUSTFLAGS="--cfg fuzzing" cargo clippy --locked --manifest-path fuzz/Cargo.toml --target-dir $(FUZZ) -- -D warnings
 	cargo clippy --locked --all-targets -- -D warnings
 	cargo clippy --locked --all-targets --features fault-injection -- -D warnings
+	cargo clippy --locked --lib --bench tunnel --features plaintext-bench -- -D warnings
 	@if grep -rnE --include='*.rs' '(^|[^`[:alnum:]_])unsafe( *\{|\(| +(fn|impl|extern|trait) )' src | grep -v '^src/capi/' | grep -vE '^[^:]+:[0-9]+: *//'; \
 	then echo "unsafe outside src/capi"; exit 1; fi
 
@@ -102,6 +102,7 @@ check-symbols: lib
 	@readelf -d $(RELEASE)/libp2pmount.so | grep -q 'SONAME.*\[libp2pmount.so.$(ABI)\]' || { echo "wrong soname"; exit 1; }
 	@readelf -d $(RELEASE)/libp2pmount.so | grep -q 'FLAGS_1.*NODELETE' || { echo "the library can be unloaded"; exit 1; }
 	@if ar t $(RELEASE)/libp2pmount.a | grep -q '^tokio-'; then echo "no link-time optimisation: the crates lie side by side"; exit 1; fi
+	@if grep -q /plaintext/ $(RELEASE)/libp2pmount.so; then echo "the release library can do without encryption"; exit 1; fi
 	@if nm -D $(RELEASE)/libp2pmount.so | grep -q ' __asan_'; then echo "AddressSanitizer is in the release library"; exit 1; fi
 
 check-c: tools
@@ -177,8 +178,17 @@ fuzz: ## the muxer against remotes that libFuzzer makes, SECONDS for each target
 	        -artifact_prefix=$(FUZZ)/found/$$target- $(FUZZ)/corpus/$$target fuzz/seeds/$$target fuzz/regressions/$$target; \
 	done
 
-bench: ## the benchmarks
-	cargo bench --locked --bench tunnel
+# The feature adds a tunnel without encryption to what is compared; no library is built with it.
+BENCH := cargo bench --locked --bench tunnel --features plaintext-bench --
+
+bench: ## the benchmark, beside everything that bench-peers could install; BENCH_ARGS="--only tcp,ssh --rounds 3"
+	$(BENCH) $(BENCH_ARGS)
+
+bench-chart: ## the same, and draws docs/tunnel.svg
+	$(BENCH) --chart docs/tunnel.svg $(BENCH_ARGS)
+
+bench-peers: ## installs what the benchmark compares with, below target/
+	scripts/bench-peers.sh
 
 lab-bench: lib ## plain TCP, tunnels and Kubo on long paths; ARGUMENTS="--quick" for one of them
 	benches/lab/lab.sh $(ARGUMENTS)

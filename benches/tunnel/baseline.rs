@@ -1,7 +1,10 @@
 //! The least that makes a tunnel of libp2p's own parts, all of them with their default settings: TLS or Noise, yamux,
 //! `libp2p-stream` and a copying loop. Only the idle timeout is longer, as nothing here would dial again.
 
-use std::time::{Duration, Instant};
+use std::{
+    net::SocketAddr,
+    time::{Duration, Instant},
+};
 
 use futures::StreamExt;
 use libp2p::{
@@ -17,22 +20,50 @@ use tokio_util::compat::FuturesAsyncReadCompatExt;
 
 use crate::{
     Result,
-    pair::{Side, serve},
+    machine::locked,
+    process::serve,
+    system::{Kind, System},
+    tunnel::{Side, Tunnel},
 };
 
 const PROTOCOL: StreamProtocol = StreamProtocol::new("/x/bench");
 
-/// `address` is the target of the listening side, the peer of the forwarding side.
-pub fn run(side: Side, address: &str) -> Result<()> {
-    let started = Instant::now();
-    let runtime = tokio::runtime::Runtime::new()?;
-    let ready = runtime.block_on(async {
-        match side {
-            Side::Listen => listen(address.to_owned()).await,
-            Side::Forward => forward(address.parse()?).await,
-        }
-    })?;
-    serve(&ready, started)
+pub struct Baseline;
+
+impl System for Baseline {
+    fn name(&self) -> &'static str {
+        "baseline"
+    }
+
+    fn label(&self) -> Option<&'static str> {
+        None
+    }
+
+    fn kind(&self) -> Kind {
+        Kind::Reference
+    }
+
+    fn version(&self) -> Result<String> {
+        let version = |name| locked(name).unwrap_or("?");
+        Ok(format!("libp2p {}, libp2p-stream {}", version("libp2p"), version("libp2p-stream")))
+    }
+
+    fn start(&self, target: SocketAddr) -> Result<Tunnel> {
+        Tunnel::of_roles(self, target)
+    }
+
+    /// `address` is the target of the listening side, the peer of the forwarding side.
+    fn role(&self, side: Side, address: &str) -> Result<()> {
+        let started = Instant::now();
+        let runtime = tokio::runtime::Runtime::new()?;
+        let ready = runtime.block_on(async {
+            match side {
+                Side::Listen => listen(address.to_owned()).await,
+                Side::Forward => forward(address.parse()?).await,
+            }
+        })?;
+        serve(&ready, started)
+    }
 }
 
 fn swarm() -> Result<Swarm<stream::Behaviour>> {

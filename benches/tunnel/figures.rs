@@ -52,11 +52,20 @@ pub static FIGURES: &[Figure] = &[
     also_raw(less("left_open", "left open after the client's end", "", 0)),
     less("memory_listen", "memory when idle, listening", "KiB", 0),
     less("memory_forward", "memory when idle, forwarding", "KiB", 0),
+    less("idle", "processor when idle, both", "%", 3),
     less("stream_listen", "memory per stream, listening", "KiB", 1),
     less("stream_forward", "memory per stream, forwarding", "KiB", 1),
     also_raw(less("streams_failed", "failed to open", "", 0)),
+    also_raw(less("fair_alone", "100 at rest, round trip 99 %", "us", 0)),
+    also_raw(less("fair_beside", "beside one at full speed, 99 %", "us", 0)),
+    also_raw(less("fair_ratio", "so many times slower", "", 1)),
     less("after_listen", "memory after the load, listening", "KiB", 0),
     less("after_forward", "memory after the load, forwarding", "KiB", 0),
+    more("many_open", "many streams, opened", ""),
+    more("many_alive", "answering after a pause", ""),
+    also_raw(less("many_time", "time to open them", "s", 2)),
+    less("many_listen", "memory per stream, listening", "KiB", 1),
+    less("many_forward", "memory per stream, forwarding", "KiB", 1),
 ];
 
 /// The median of `values`; of an even number, the mean of the middle two.

@@ -20,16 +20,16 @@ use tokio::{
 use crate::{
     Plan, Result,
     figures::{Sample, quantile},
-    pair::Pair,
     target::{CHUNK, ECHO, SINK, SOURCE, Target},
+    tunnel::Pair,
 };
 
 /// Longest time for one small exchange with the target.
-const EXCHANGE_TIMEOUT: Duration = Duration::from_secs(10);
+pub const EXCHANGE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Memory is read when nothing has moved for this long.
-const SETTLE: Duration = Duration::from_millis(200);
+pub const SETTLE: Duration = Duration::from_millis(200);
 /// Streams that are being opened at the same time when memory is measured.
-const OPENING: usize = 16;
+pub const OPENING: usize = 16;
 
 /// One system, ready for the load.
 pub struct Subject<'a> {
@@ -39,10 +39,12 @@ pub struct Subject<'a> {
     pub target: &'a Target,
     /// `None`: there is no tunnel.
     pub pair: Option<&'a Pair>,
+    /// Whether what takes long is measured, too.
+    pub rare: bool,
 }
 
 #[derive(Clone, Copy, PartialEq)]
-enum Way {
+pub enum Way {
     Up,
     Down,
 }
@@ -54,6 +56,7 @@ impl Subject<'_> {
         let results = [
             self.memory(sample).await,
             self.round_trips(sample).await,
+            self.fairness(sample).await,
             self.throughput(Way::Up, 1, ["up_1", "cpu_up_1"], sample).await,
             self.throughput(Way::Down, 1, ["down_1", "cpu_down_1"], sample).await,
             self.throughput(Way::Up, 8, ["up_8", "cpu_up_8"], sample).await,
@@ -78,6 +81,9 @@ impl Subject<'_> {
         sleep(SETTLE).await;
         sample.insert("memory_listen", pair.listen.memory()?);
         sample.insert("memory_forward", pair.forward.memory()?);
+        if self.rare {
+            sample.insert("idle", pair.idle(self.plan.idle).await?);
+        }
         Ok(())
     }
 
@@ -103,13 +109,14 @@ impl Subject<'_> {
     }
 
     /// Up to `count` echoing streams; those that fail are left out.
-    async fn open(&self, count: usize) -> Vec<TcpStream> {
+    pub async fn open(&self, count: usize) -> Vec<TcpStream> {
         let opening = stream::iter(0..count).map(|_| self.connect(ECHO)).buffer_unordered(OPENING);
+        let opening = opening.take_until(sleep(self.plan.patience / 4));
         opening.filter_map(|opened| async { opened.ok() }).collect().await
     }
 
     /// A new connection on which one byte has gone to the target and back.
-    async fn connect(&self, purpose: u8) -> Result<TcpStream> {
+    pub async fn connect(&self, purpose: u8) -> Result<TcpStream> {
         timeout(EXCHANGE_TIMEOUT, connect(self.address, purpose)).await.map_err(|_| "no answer from the target")?
     }
 
@@ -122,11 +129,7 @@ impl Subject<'_> {
         let end = warm + self.plan.window;
         let mut now = began;
         while now < end {
-            let exchange = async {
-                connection.write_all(&message).await?;
-                connection.read_exact(&mut message).await
-            };
-            timeout(EXCHANGE_TIMEOUT, exchange).await.map_err(|_| "no answer from the target")??;
+            exchange(&mut connection, &mut message).await?;
             let sent = std::mem::replace(&mut now, Instant::now());
             if sent >= warm {
                 times.push((now - sent).as_secs_f64() * 1e6);
@@ -185,8 +188,8 @@ impl Subject<'_> {
             clients.spawn(async move {
                 while !stop.load(Ordering::Relaxed) {
                     let source = next.fetch_add(1, Ordering::Relaxed);
-                    let done = timeout(EXCHANGE_TIMEOUT, brief(address, source)).await;
-                    counts[usize::from(!matches!(done, Ok(Ok(()))))].fetch_add(1, Ordering::Relaxed);
+                    let done = timeout(EXCHANGE_TIMEOUT, connect_from(source, address, ECHO)).await;
+                    counts[usize::from(!matches!(done, Ok(Ok(_))))].fetch_add(1, Ordering::Relaxed);
                 }
             });
         }
@@ -207,7 +210,7 @@ impl Subject<'_> {
     }
 
     /// Waits for the ends of connections that the clients have closed, and counts those whose end does not come.
-    async fn quiet(&self, sample: &mut Sample) {
+    pub async fn quiet(&self, sample: &mut Sample) {
         *sample.entry("left_open").or_default() += self.target.quiet().await as f64;
     }
 
@@ -232,27 +235,36 @@ fn millis(time: Duration) -> f64 {
 
 /// A connection that the target has answered on.
 async fn connect(address: SocketAddr, purpose: u8) -> Result<TcpStream> {
-    let mut connection = TcpStream::connect(address).await?;
+    answered(TcpStream::connect(address).await?, purpose).await
+}
+
+/// The same from one of 200 loopback addresses: ports of connections that have ended stay taken a while.
+pub async fn connect_from(number: usize, address: SocketAddr, purpose: u8) -> Result<TcpStream> {
+    let socket = TcpSocket::new_v4()?;
+    let source = Ipv4Addr::new(127, 0, 0, 2 + (number % 200) as u8);
+    socket.bind((source, 0).into())?;
+    answered(socket.connect(address).await?, purpose).await
+}
+
+async fn answered(mut connection: TcpStream, purpose: u8) -> Result<TcpStream> {
     connection.set_nodelay(true)?;
     connection.write_u8(purpose).await?;
     connection.read_u8().await?;
     Ok(connection)
 }
 
-/// A connection that does its work and ends, from one of 200 loopback addresses: ports of those that ended stay taken a while.
-async fn brief(address: SocketAddr, number: usize) -> Result<()> {
-    let socket = TcpSocket::new_v4()?;
-    let source = Ipv4Addr::new(127, 0, 0, 2 + (number % 200) as u8);
-    socket.bind((source, 0).into())?;
-    let mut connection = socket.connect(address).await?;
-    connection.set_nodelay(true)?;
-    connection.write_u8(ECHO).await?;
-    connection.read_u8().await?;
+/// Sends `message` to an echoing target and takes it back.
+pub async fn exchange(connection: &mut TcpStream, message: &mut [u8]) -> Result<()> {
+    let exchange = async {
+        connection.write_all(message).await?;
+        connection.read_exact(message).await
+    };
+    timeout(EXCHANGE_TIMEOUT, exchange).await.map_err(|_| "no answer from the target")??;
     Ok(())
 }
 
 /// Moves bytes until it is aborted or the connection ends.
-async fn bulk(mut connection: TcpStream, way: Way, taken: Arc<AtomicU64>) -> Result<()> {
+pub async fn bulk(mut connection: TcpStream, way: Way, taken: Arc<AtomicU64>) -> Result<()> {
     let mut buffer = vec![0; CHUNK];
     loop {
         match way {

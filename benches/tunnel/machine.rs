@@ -11,7 +11,9 @@ pub struct Machine {
     pub processor: String,
     pub cores: usize,
     pub kernel: String,
-    /// Names and versions of what was measured.
+    /// In GB.
+    pub memory: f64,
+    /// Names and versions of what the library was built from.
     pub versions: Vec<(&'static str, String)>,
     /// The stripped shared library, in bytes, if it was built.
     pub library: Option<u64>,
@@ -25,6 +27,7 @@ impl Machine {
             processor: processor_name().unwrap_or_else(|| "unknown".into()),
             cores: std::thread::available_parallelism().map_or(0, usize::from),
             kernel,
+            memory: memory().unwrap_or_default(),
             versions: versions(),
             library: library.and_then(|library| Some(std::fs::metadata(library).ok()?.len())),
         }
@@ -35,6 +38,12 @@ fn processor_name() -> Option<String> {
     let text = std::fs::read_to_string("/proc/cpuinfo").ok()?;
     let line = text.lines().find(|line| line.starts_with("model name"))?;
     Some(line.split_once(':')?.1.trim().to_owned())
+}
+
+fn memory() -> Option<f64> {
+    let text = std::fs::read_to_string("/proc/meminfo").ok()?;
+    let line = text.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
+    Some(line.trim().trim_end_matches(" kB").parse::<f64>().ok()? * 1024.0 / 1e9)
 }
 
 fn versions() -> Vec<(&'static str, String)> {
@@ -56,7 +65,7 @@ fn versions() -> Vec<(&'static str, String)> {
 }
 
 /// The highest version of a package in the lock file.
-fn locked(name: &str) -> Option<&'static str> {
+pub fn locked(name: &str) -> Option<&'static str> {
     let packages = include_str!("../../Cargo.lock").split("[[package]]");
     let line = format!("name = \"{name}\"");
     let found = packages.filter(|package| package.lines().any(|other| other == line));
@@ -67,4 +76,9 @@ fn locked(name: &str) -> Option<&'static str> {
 pub fn target_directory() -> Result<PathBuf> {
     let program = std::env::current_exe()?;
     Ok(program.ancestors().nth(3).map(Path::to_owned).ok_or("the program lies outside a target directory")?)
+}
+
+/// Where `scripts/bench-peers.sh` installs what is not part of the system.
+pub fn peers_directory() -> Result<PathBuf> {
+    Ok(target_directory()?.join("bench-peers"))
 }

@@ -1,23 +1,41 @@
-//! What a tunnel costs: throughput, round trips, new connections, memory and processor time of this library over TCP and over
-//! QUIC, beside plain loopback TCP and beside a minimal tunnel made of libp2p's stock parts. The four take turns round by
-//! round, so that what else the machine does meets all of them; the medians of the rounds count.
+//! What a tunnel costs, and what others cost that do the same: throughput, round trips, new connections, memory and processor
+//! time. The systems take turns round by round, so that what else the machine does meets all of them; the medians of the
+//! rounds count. What is compared: `system.rs`. What is measured: `figures.rs`. What should come out: `requirements.rs`.
 //!
-//! `cargo bench --bench tunnel -- [--rounds N] [--quick]`. `cargo test` runs one short round and fails if a figure is missing.
+//! `make bench` runs everything that it finds, `make bench-peers` installs what it does not find. `cargo test` runs one short
+//! round without other programs and fails if a figure is missing.
 
 mod baseline;
+mod chart;
+mod dumbpipe;
+mod fairness;
 mod figures;
+mod isolation;
+mod json;
+mod kubo;
 mod load;
 mod machine;
-mod node;
-mod pair;
+mod markdown;
+mod own;
+mod plan;
+mod process;
 mod report;
+mod requirements;
+mod scale;
+mod socat;
+mod ssh;
+mod system;
 mod target;
+mod tunnel;
 
-use std::{process::ExitCode, time::Duration};
+use std::{process::ExitCode, time::Instant};
 
 use figures::Sample;
 use load::Subject;
-use pair::Pair;
+use machine::Machine;
+use plan::Plan;
+use report::Report;
+use system::{Kind, SYSTEMS, System};
 use target::Target;
 
 type Error = Box<dyn std::error::Error + Send + Sync>;
@@ -25,78 +43,12 @@ type Result<T> = std::result::Result<T, Error>;
 
 /// First argument of the processes that the benchmark starts of itself.
 const ROLE: &str = "role";
-const USAGE: &str = "usage: cargo bench --bench tunnel -- [--rounds N] [--quick]";
-
-/// What is compared, in the order of the report.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub enum System {
-    /// The load goes straight to the target.
-    Raw,
-    Tcp,
-    Quic,
-    Baseline,
-}
-
-impl System {
-    pub const ALL: [System; 4] = [System::Raw, System::Tcp, System::Quic, System::Baseline];
-
-    pub fn name(self) -> &'static str {
-        match self {
-            System::Raw => "raw",
-            System::Tcp => "tcp",
-            System::Quic => "quic",
-            System::Baseline => "baseline",
-        }
-    }
-}
-
-/// How much is measured.
-pub struct Plan {
-    pub rounds: usize,
-    /// Before each window of throughput.
-    pub warm_up: Duration,
-    pub window: Duration,
-    /// Open at once when memory is measured.
-    pub streams: usize,
-}
-
-impl Plan {
-    fn full(rounds: usize) -> Self {
-        Plan { rounds, warm_up: Duration::from_millis(500), window: Duration::from_secs(1), streams: 400 }
-    }
-
-    fn quick(rounds: usize) -> Self {
-        Plan { rounds, warm_up: Duration::from_millis(50), window: Duration::from_millis(150), streams: 40 }
-    }
-
-    /// `None`: `cargo test` asks for tests of other names, or for a list.
-    fn from_arguments(arguments: &[String]) -> Result<Option<Plan>> {
-        let [mut bench, mut quick, mut rounds] = [false, false, false].map(|_| None::<usize>);
-        let mut rest = arguments.iter();
-        while let Some(argument) = rest.next() {
-            match argument.as_str() {
-                "--bench" => bench = Some(1),
-                "--quick" => quick = Some(1),
-                "--rounds" => {
-                    let number = rest.next().and_then(|text| text.parse().ok()).filter(|number| *number > 0);
-                    rounds = Some(number.ok_or(USAGE)?);
-                }
-                _ if bench.is_some() || quick.is_some() || rounds.is_some() => return Err(USAGE.into()),
-                "--list" => return Ok(None),
-                filter if !filter.starts_with('-') && !"tunnel".contains(filter) => return Ok(None),
-                _ => {}
-            }
-        }
-        let quick = quick.is_some() || (bench.is_none() && rounds.is_none());
-        Ok(Some(if quick { Plan::quick(rounds.unwrap_or(1)) } else { Plan::full(rounds.unwrap_or(5)) }))
-    }
-}
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let result = match arguments.split_first() {
         Some((first, rest)) if first == ROLE => play(rest).map(|()| true),
-        _ => Plan::from_arguments(&arguments).and_then(|plan| plan.map_or(Ok(true), |plan| bench(&plan))),
+        _ => Plan::from_arguments(&arguments).and_then(|plan| plan.map_or(Ok(true), bench)),
     };
     match result {
         Ok(true) => ExitCode::SUCCESS,
@@ -108,42 +60,82 @@ fn main() -> ExitCode {
     }
 }
 
-/// One side of a tunnel, until the benchmark closes this process's input.
+/// A process that the benchmark starts: a target, one side of a tunnel, or a turn in isolation.
 fn play(arguments: &[String]) -> Result<()> {
-    let [system, side, address] = arguments else { return Err("a role is SYSTEM SIDE ADDRESS".into()) };
-    let side = pair::Side::from_name(side).ok_or("a side is listen or forward")?;
-    match System::ALL.into_iter().find(|known| known.name() == system) {
-        Some(System::Baseline) => baseline::run(side, address),
-        Some(system @ (System::Tcp | System::Quic)) => node::run(system.name(), side, address),
-        Some(System::Raw) | None => Err(format!("{system} is not a tunnel").into()),
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let system = |name: &str| SYSTEMS.iter().copied().find(|system| system.name() == name).ok_or("unknown system");
+    match arguments[..] {
+        ["target"] => target::run(),
+        ["turn", name, quick, rare] => {
+            let plan = if quick.parse()? { Plan::quick() } else { Plan::full() };
+            let mut sample = Sample::default();
+            let measured = runtime()?.block_on(measure(&plan, system(name)?, rare.parse()?, &mut sample));
+            isolation::tell(&sample);
+            measured
+        }
+        [name, side, address] => {
+            let side = tunnel::Side::from_name(side).ok_or("a side is listen or forward")?;
+            system(name)?.role(side, address)
+        }
+        _ => Err("a role is target, turn SYSTEM QUICK RARE, or SYSTEM SIDE ADDRESS".into()),
     }
 }
 
-/// Every round, the report and the file of figures; false if one of this library's figures is missing.
-fn bench(plan: &Plan) -> Result<bool> {
+/// Every round, the report, the file of figures and the chart; false if one of this library's figures is missing.
+fn bench(mut plan: Plan) -> Result<bool> {
     raise_descriptors()?;
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let mut versions = Vec::new();
+    plan.systems.retain(|system| match system.version() {
+        Ok(version) => {
+            versions.push((system.name(), version));
+            true
+        }
+        Err(reason) => {
+            eprintln!("left out: {}: {reason} (make bench-peers)", system.name());
+            false
+        }
+    });
+    let runtime = runtime()?;
+    let machine = Machine::look();
+    let directory = machine::target_directory()?.join("bench");
+    std::fs::create_dir_all(&directory)?;
     let mut rounds = Vec::new();
     for number in 1..=plan.rounds {
         eprint!("round {number} of {}:", plan.rounds);
-        let mut round = vec![Sample::default(); System::ALL.len()];
-        // What comes after another finds its ports still taken: the tunnels change places.
-        let mut order = System::ALL;
-        order[1..].rotate_left((number - 1) % 3);
-        for system in order {
+        let mut round = vec![Sample::default(); plan.systems.len()];
+        for turn in 0..plan.systems.len() {
+            // What comes after another finds its ports still taken: the systems change places.
+            let at = (turn + number - 1) % plan.systems.len();
+            let system = plan.systems[at];
+            // Others need long for some things; once has to do.
+            let rare = number == 1 || system.kind() == Kind::Own;
             eprint!(" {}", system.name());
-            if let Err(error) = runtime.block_on(measure(plan, system, &mut round[system as usize])) {
+            let began = Instant::now();
+            let measured = if system.isolated() {
+                isolation::turn(system, plan.quick, rare, &mut round[at])
+            } else {
+                runtime.block_on(measure(&plan, system, rare, &mut round[at]))
+            };
+            if let Err(error) = measured {
                 eprint!(" ({error})");
             }
+            eprint!(" {:.0} s,", began.elapsed().as_secs_f64());
         }
         eprintln!();
         rounds.push(round);
+        // After each round, so that a run that is broken off has not been in vain.
+        let report = Report { plan: &plan, versions: &versions, rounds: &rounds, machine: &machine };
+        std::fs::write(directory.join("tunnel.txt"), report.table())?;
+        std::fs::write(directory.join("tunnel.json"), json::text(&report))?;
+        std::fs::write(directory.join("tunnel.md"), markdown::table(&report))?;
     }
-    let report = report::Report { plan, rounds: &rounds, machine: machine::Machine::look() };
+    let report = Report { plan: &plan, versions: &versions, rounds: &rounds, machine: &machine };
     print!("{}", report.table());
-    let file = machine::target_directory()?.join("bench/tunnel.json");
-    report.write(&file)?;
-    println!("every round: {}", file.display());
+    println!("\n{}: tunnel.txt, this; tunnel.json, every round; tunnel.md, for the README", directory.display());
+    if let Some(chart) = &plan.chart {
+        std::fs::write(chart, chart::draw(&report))?;
+        println!("chart: {}", chart.display());
+    }
     let missing = report.missing();
     if !missing.is_empty() {
         eprintln!("tunnel: not every figure could be measured: {}", missing.join(", "));
@@ -152,14 +144,23 @@ fn bench(plan: &Plan) -> Result<bool> {
 }
 
 /// One turn of one system, with processes of its own. What was measured before an error stays in the sample.
-async fn measure(plan: &Plan, system: System, sample: &mut Sample) -> Result<()> {
+async fn measure(plan: &Plan, system: &dyn System, rare: bool, sample: &mut Sample) -> Result<()> {
     let target = Target::start().await?;
-    let pair = if system == System::Raw { None } else { Some(Pair::start(system, target.address)?) };
-    let address = pair.as_ref().map_or(target.address, |pair| pair.address);
-    Subject { plan, address, target: &target, pair: pair.as_ref() }.measure(sample).await
+    let tunnel = system.start(target.address)?;
+    let subject = Subject { plan, address: tunnel.address, target: &target, pair: tunnel.pair.as_ref(), rare };
+    let measured = subject.measure(sample).await;
+    drop(tunnel);
+    if rare {
+        scale::measure(plan, system, sample).await?;
+    }
+    measured
 }
 
-/// Both ends of every stream of the load are open here.
+fn runtime() -> Result<tokio::runtime::Runtime> {
+    Ok(tokio::runtime::Builder::new_multi_thread().enable_all().build()?)
+}
+
+/// One end of every stream of the load is open here, of most of them both.
 fn raise_descriptors() -> Result<()> {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let limit = getrlimit(Resource::Nofile);

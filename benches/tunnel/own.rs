@@ -1,6 +1,6 @@
-//! A process of a tunnel made with this library.
+//! This library.
 
-use std::time::Instant;
+use std::{net::SocketAddr, time::Instant};
 
 use p2pmount::{
     Node, Options,
@@ -11,32 +11,83 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     Result,
-    pair::{Side, serve},
+    process::serve,
+    system::{Kind, System},
+    tunnel::{Side, Tunnel},
 };
 
 const PROTOCOL: &str = "/x/bench";
 
-/// `address` is the target of the listening side, the peer of the forwarding side. Options in the environment count, so that
-/// they can be compared, too.
-pub fn run(transport: &str, side: Side, address: &str) -> Result<()> {
-    let started = Instant::now();
-    let environment = |name: &str| std::env::var(name).ok();
-    let threads = Values::resolve(Scope::Process, &Options::new(), &environment)?.size("threads");
-    let options = Options::new().with("network", "local")?.with("transports", transport)?;
-    let options = options.with("listen.addresses", listen_addresses(transport, side))?;
-    let runtime = process::runtime(threads)?;
-    let node = runtime.block_on(Node::open(&options, &environment))?;
-    let ready = match side {
-        Side::Listen => {
-            node.listen(PROTOCOL, address, &Options::new())?;
-            node.addresses().first().ok_or("the node has no address")?.to_string()
+pub enum Own {
+    Tcp,
+    Quic,
+    /// Over TCP without encryption, to see what it costs. Only with the feature `plaintext-bench`.
+    #[cfg(feature = "plaintext-bench")]
+    Plain,
+}
+
+impl System for Own {
+    fn name(&self) -> &'static str {
+        match self {
+            Own::Tcp => "tcp",
+            Own::Quic => "quic",
+            #[cfg(feature = "plaintext-bench")]
+            Own::Plain => "plain",
         }
-        Side::Forward => {
-            let what = [PROTOCOL, "127.0.0.1:0", address];
-            runtime.block_on(node.forward(what, &Options::new(), &CancellationToken::new()))?.listen_text()
+    }
+
+    fn label(&self) -> Option<&'static str> {
+        match self {
+            Own::Tcp => Some("p2pmount, TCP"),
+            Own::Quic => Some("p2pmount, QUIC"),
+            #[cfg(feature = "plaintext-bench")]
+            Own::Plain => None,
         }
-    };
-    serve(&ready, started)
+    }
+
+    fn kind(&self) -> Kind {
+        match self {
+            Own::Tcp | Own::Quic => Kind::Own,
+            #[cfg(feature = "plaintext-bench")]
+            Own::Plain => Kind::Reference,
+        }
+    }
+
+    fn version(&self) -> Result<String> {
+        Ok(env!("CARGO_PKG_VERSION").into())
+    }
+
+    fn start(&self, target: SocketAddr) -> Result<Tunnel> {
+        Tunnel::of_roles(self, target)
+    }
+
+    /// `address` is the target of the listening side, the peer of the forwarding side. Options in the environment count, so
+    /// that they can be compared, too.
+    fn role(&self, side: Side, address: &str) -> Result<()> {
+        let started = Instant::now();
+        #[cfg(feature = "plaintext-bench")]
+        if matches!(self, Own::Plain) {
+            p2pmount::disable_encryption();
+        }
+        let transport = if matches!(self, Own::Quic) { "quic" } else { "tcp" };
+        let environment = |name: &str| std::env::var(name).ok();
+        let threads = Values::resolve(Scope::Process, &Options::new(), &environment)?.size("threads");
+        let options = Options::new().with("network", "local")?.with("transports", transport)?;
+        let options = options.with("listen.addresses", listen_addresses(transport, side))?;
+        let runtime = process::runtime(threads)?;
+        let node = runtime.block_on(Node::open(&options, &environment))?;
+        let ready = match side {
+            Side::Listen => {
+                node.listen(PROTOCOL, address, &Options::new())?;
+                node.addresses().first().ok_or("the node has no address")?.to_string()
+            }
+            Side::Forward => {
+                let what = [PROTOCOL, "127.0.0.1:0", address];
+                runtime.block_on(node.forward(what, &Options::new(), &CancellationToken::new()))?.listen_text()
+            }
+        };
+        serve(&ready, started)
+    }
 }
 
 /// The forwarding side only dials, as that of the baseline.

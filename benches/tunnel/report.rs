@@ -1,36 +1,57 @@
-//! The table for people and the file for programs.
+//! The table for people.
 
-use std::{
-    fmt::{Display, Write as _},
-    path::Path,
-};
+use std::fmt::Write as _;
 
 use crate::{
-    Plan, Result, System,
     figures::{FIGURES, Figure, Sample, median},
     machine::Machine,
+    plan::Plan,
+    requirements::{Bound, LIBRARY, REQUIREMENTS},
+    system::Kind,
 };
 
 pub struct Report<'a> {
     pub plan: &'a Plan,
-    /// In the order of [`System::ALL`].
+    /// Names and versions of the systems.
+    pub versions: &'a [(&'static str, String)],
+    /// In the order of the plan's systems.
     pub rounds: &'a [Vec<Sample>],
-    pub machine: Machine,
+    pub machine: &'a Machine,
+}
+
+/// What is required beside what was measured.
+pub struct Verdict {
+    pub what: String,
+    pub required: String,
+    pub measured: Option<f64>,
+    pub reached: Option<bool>,
 }
 
 impl Report<'_> {
-    fn median(&self, system: System, figure: &Figure) -> Option<f64> {
-        let at = System::ALL.iter().position(|other| *other == system)?;
+    pub fn median(&self, system: &str, figure: &Figure) -> Option<f64> {
+        let at = self.plan.systems.iter().position(|other| other.name() == system)?;
         median(self.rounds.iter().filter_map(|round| round.get(at)?.get(figure.key).copied()).collect())
     }
 
-    /// Figures of this library that were not measured in some round.
+    pub fn ratio(&self, ours: &str, theirs: &str, figure: &Figure) -> Option<f64> {
+        let [ours, theirs] = [self.median(ours, figure)?, self.median(theirs, figure)?];
+        (theirs > 0.0).then_some(ours / theirs)
+    }
+
+    /// Figures of this library, and of none, that were not measured in some round.
     pub fn missing(&self) -> Vec<String> {
         let mut missing = Vec::new();
-        for (system, at) in System::ALL.iter().zip(0..) {
-            let wanted = |figure: &&Figure| *system != System::Raw || figure.raw;
+        for (system, at) in self.plan.systems.iter().zip(0..) {
+            let wanted = |figure: &&Figure| match system.kind() {
+                Kind::Own => true,
+                Kind::Reference => system.name() == "raw" && figure.raw,
+                Kind::Peer => false,
+            };
             for figure in FIGURES.iter().filter(wanted) {
-                if *system != System::Baseline && self.rounds.iter().any(|round| !round[at].contains_key(figure.key)) {
+                if self.median(system.name(), figure).is_none()
+                    || (system.kind() == Kind::Own
+                        && self.rounds.iter().any(|round| !round[at].contains_key(figure.key)))
+                {
                     missing.push(format!("{} {}", system.name(), figure.key));
                 }
             }
@@ -38,105 +59,104 @@ impl Report<'_> {
         missing
     }
 
-    /// Medians, and how the two transports stand to the baseline; a `<` marks where they are the worse by a twentieth.
+    /// The machine, the medians, how this library stands to each other system, and what is required of it.
     pub fn table(&self) -> String {
-        let Machine { processor, cores, kernel, library, versions } = &self.machine;
-        let mut text = format!("\n{processor}, {cores} cores, Linux {kernel}\n");
-        let names: Vec<String> = versions.iter().map(|(name, version)| format!("{name} {version}")).collect();
-        let _ = writeln!(text, "{}", names.join(", "));
+        let mut text = self.origin();
+        self.medians(&mut text);
+        for own in self.plan.systems.iter().filter(|system| system.kind() == Kind::Own) {
+            self.ratios(&mut text, own.name());
+        }
+        let _ = writeln!(text, "\n{:<58}{:>12}{:>10}", "required", "", "measured");
+        for Verdict { what, required, measured, reached } in self.requirements() {
+            let reached = reached.map_or("", |reached| if reached { "" } else { "  MISSED" });
+            let _ = writeln!(text, "{what:<58}{required:>12}{:>10}{reached}", shown(measured, 2));
+        }
+        text
+    }
+
+    fn origin(&self) -> String {
+        let Machine { processor, cores, kernel, memory, library, versions } = self.machine;
+        let mut text = format!("\n{processor}, {cores} cores, {memory:.0} GB, Linux {kernel}\n");
+        for versions in [versions, self.versions] {
+            let names: Vec<String> = versions.iter().map(|(name, version)| format!("{name} {version}")).collect();
+            let _ = writeln!(text, "{}", names.join(", "));
+        }
         if cfg!(debug_assertions) {
             text += "built without optimisation: the figures say nothing about the library\n";
         }
         if let Some(bytes) = library {
             let _ = writeln!(text, "libp2pmount.so, stripped: {:.2} MB", *bytes as f64 / 1e6);
         }
-        let _ = write!(text, "\n{:<34}{:>8}", format!("medians of {} rounds", self.rounds.len()), "");
-        for system in System::ALL {
-            let _ = write!(text, "{:>10}", system.name());
+        text
+    }
+
+    fn medians(&self, text: &mut String) {
+        let title = format!("medians of {} rounds", self.rounds.len());
+        self.rows(text, &title, |name, figure| shown(self.median(name, figure), figure.decimals));
+        *text +=
+            "tcp, quic, plain: this library; plain: without encryption. baseline: libp2p's stock parts over TCP.\n";
+    }
+
+    /// A `<` marks where `ours` is the worse by a twentieth.
+    fn ratios(&self, text: &mut String, ours: &str) {
+        self.rows(text, &format!("{ours} divided by"), |theirs, figure| {
+            let ratio = self.ratio(ours, theirs, figure).filter(|_| ours != theirs);
+            let worse = ratio.is_some_and(|ratio| if figure.more_is_better { ratio < 0.95 } else { ratio > 1.05 });
+            shown(ratio, 2) + if worse { "<" } else { " " }
+        });
+    }
+
+    fn rows(&self, text: &mut String, title: &str, cell: impl Fn(&str, &Figure) -> String) {
+        let _ = write!(text, "\n{title:<34}{:>8}", "");
+        for system in &self.plan.systems {
+            let _ = write!(text, "{:>11}", system.name());
         }
-        text += "   tcp/base  quic/base\n";
+        text.push('\n');
         for figure in FIGURES {
-            let _ = write!(text, "{:<34}{:>8}", figure.label, figure.unit);
-            for system in System::ALL {
-                let _ = write!(text, "{:>10}", shown(self.median(system, figure), figure.decimals));
+            let cells: Vec<String> = self.plan.systems.iter().map(|system| cell(system.name(), figure)).collect();
+            if cells.iter().all(|cell| cell.trim() == "-") {
+                continue;
             }
-            for system in [System::Tcp, System::Quic] {
-                let ratio = self.ratio(system, figure);
-                let worse = ratio.is_some_and(|ratio| if figure.more_is_better { ratio < 0.95 } else { ratio > 1.05 });
-                let _ = write!(text, "{:>10}{}", shown(ratio, 2), if worse { '<' } else { ' ' });
+            let _ = write!(text, "{:<34}{:>8}", figure.label, figure.unit);
+            for cell in cells {
+                let _ = write!(text, "{cell:>11}");
             }
             text.truncate(text.trim_end().len());
             text.push('\n');
         }
-        text + "tcp, quic: this library. base: libp2p's stock parts over TCP. <: worse than the baseline.\n"
     }
 
-    fn ratio(&self, system: System, figure: &Figure) -> Option<f64> {
-        let [ours, theirs] = [self.median(system, figure)?, self.median(System::Baseline, figure)?];
-        (theirs > 0.0).then_some(ours / theirs)
-    }
-
-    /// Writes every figure of every round as JSON.
-    pub fn write(&self, file: &Path) -> Result<()> {
-        let figures = |value: &dyn Fn(&Figure) -> Option<f64>| {
-            let present = FIGURES.iter().filter_map(|figure| Some((figure.key, number(value(figure)?))));
-            object(present)
+    pub fn requirements(&self) -> Vec<Verdict> {
+        let mut verdicts = Vec::new();
+        let mut add = |what: String, bound: &Bound, measured: Option<f64>| {
+            let required = match bound {
+                Bound::AtLeast(bound) => format!(">= {bound}"),
+                Bound::AtMost(bound) => format!("<= {bound}"),
+            };
+            verdicts.push(Verdict { what, required, measured, reached: measured.map(|value| bound.holds(value)) });
         };
-        let rounds = self.rounds.iter().map(|round| {
-            let samples = System::ALL.iter().zip(round);
-            object(samples.map(|(system, sample)| (system.name(), figures(&|figure| sample.get(figure.key).copied()))))
-        });
-        let medians = System::ALL.map(|system| (system.name(), figures(&|figure| self.median(system, figure))));
-        let ratios =
-            [System::Tcp, System::Quic].map(|system| (system.name(), figures(&|figure| self.ratio(system, figure))));
-        let machine = &self.machine;
-        let text = object([
-            (
-                "machine",
-                object([
-                    ("processor", quoted(&machine.processor)),
-                    ("cores", machine.cores.to_string()),
-                    ("kernel", quoted(&machine.kernel)),
-                ]),
-            ),
-            ("versions", object(machine.versions.iter().map(|(name, version)| (*name, quoted(version))))),
-            ("optimised", (!cfg!(debug_assertions)).to_string()),
-            ("library_bytes", machine.library.map_or("null".into(), |bytes| bytes.to_string())),
-            ("window_ms", self.plan.window.as_millis().to_string()),
-            ("units", object(FIGURES.iter().map(|figure| (figure.key, quoted(figure.unit))))),
-            ("medians", object(medians)),
-            ("ratios_to_baseline", object(ratios)),
-            ("rounds", format!("[{}]", rounds.collect::<Vec<_>>().join(",\n"))),
-        ]);
-        if let Some(directory) = file.parent() {
-            std::fs::create_dir_all(directory)?;
+        for requirement in REQUIREMENTS {
+            let ours = requirement.ours;
+            for figure in requirement.figures() {
+                match requirement.theirs {
+                    Some(theirs) => {
+                        let what = format!("{ours} / {theirs}: {}", figure.label);
+                        add(what, &requirement.bound, self.ratio(ours, theirs, figure));
+                    }
+                    None => {
+                        let what = format!("{ours}: {} {}", figure.label, figure.unit);
+                        add(what.trim_end().to_owned(), &requirement.bound, self.median(ours, figure));
+                    }
+                }
+            }
         }
-        Ok(std::fs::write(file, text + "\n")?)
+        let library = self.machine.library.map(|bytes| bytes as f64 / 1e6);
+        add("libp2pmount.so, stripped MB".into(), &Bound::AtMost(LIBRARY), library);
+        verdicts
     }
 }
 
-fn shown(value: Option<f64>, decimals: usize) -> String {
+/// A dash for what was not measured.
+pub fn shown(value: Option<f64>, decimals: usize) -> String {
     value.map_or("-".into(), |value| format!("{value:.decimals$}"))
-}
-
-fn number(value: f64) -> String {
-    if value.is_finite() { format!("{value:.4}") } else { "null".into() }
-}
-
-fn object<K: Display>(members: impl IntoIterator<Item = (K, String)>) -> String {
-    let members: Vec<_> = members.into_iter().map(|(name, value)| format!("\"{name}\": {value}")).collect();
-    format!("{{{}}}", members.join(",\n"))
-}
-
-/// A JSON string (RFC 8259, section 7).
-fn quoted(text: &str) -> String {
-    let mut out = String::from("\"");
-    for character in text.chars() {
-        match character {
-            '"' | '\\' => out.extend(['\\', character]),
-            control if control < ' ' => drop(write!(out, "\\u{:04x}", u32::from(control))),
-            other => out.push(other),
-        }
-    }
-    out + "\""
 }

@@ -6,7 +6,7 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use tokio::{
@@ -17,7 +17,7 @@ use tokio::{
     time::timeout,
 };
 
-use crate::Result;
+use crate::{Result, process};
 
 /// Everything else comes back, too.
 pub const ECHO: u8 = b'e';
@@ -73,6 +73,14 @@ impl Target {
         let _ = live.wait_for(|live| *live == 0).await;
         left
     }
+}
+
+/// A target as a process of its own: it and its clients may hold as many descriptors each as one process may.
+pub fn run() -> Result<()> {
+    let started = Instant::now();
+    let runtime = tokio::runtime::Runtime::new()?;
+    let target = runtime.block_on(Target::start())?;
+    process::serve(&target.address.to_string(), started)
 }
 
 impl Drop for Target {
