@@ -40,12 +40,13 @@ impl Plan {
             systems: SYSTEMS.to_vec(),
             rounds: 5,
             quick: false,
-            warm_up: Duration::from_millis(300),
-            window: Duration::from_millis(800),
+            warm_up: Duration::from_millis(250),
+            window: Duration::from_millis(700),
             idle: Duration::from_secs(2),
-            streams: 400,
+            // As many as QUIC with its usual limit of 256 takes.
+            streams: 200,
             many: 10_000,
-            patience: Duration::from_secs(10),
+            patience: Duration::from_secs(8),
             pause: Duration::from_secs(1),
             chart: None,
         }
