@@ -72,7 +72,7 @@ class Wire:
     def stalled(self) -> bool:
         """The peer has ended its direction, and neither opens the window for ours nor says that it wants no more."""
         full = self.muxer == "yamux" and self.sent.total == self.window
-        return full and self.received.fin and not self.over
+        return full and self.received.fin and not (self.sent.fin or self.received.stop)
 
     def carries(self, protocol: str) -> None:
         """Leaves the negotiation of the protocol out of the payload."""

@@ -25,7 +25,7 @@ from __future__ import annotations
 
 from pair import Column
 
-DOWN = ("sometimes rst cut", "sometimes rst cut", "", "")
+DOWN = ("sometimes rst cut", "sometimes rst cut", "sometimes drop", "")
 UP = ("sometimes drop", "", "sometimes rst cut", "sometimes rst cut stop")
 EITHER_END_FIRST = "sometimes rst cut both stop stall drop eof"
 EOF_TO_ITS_SERVER = ("always eof", "always eof", "", "")
@@ -55,25 +55,25 @@ LOSSES: dict[str, tuple[str, str, str, str]] = {
     "1,000 up, the client half-closes, then the reply": (
         "always cut drop",
         "always cut drop",
-        "always drop rst cut",
-        "always drop rst cut stop eof",
+        "always drop rst cut stop both",
+        "always drop rst cut stop eof both",
     ),
     "200,000 up, the client half-closes, then the reply": (
         "always cut drop",
         "always cut drop",
-        "always drop rst cut stop",
-        "always drop rst cut stop eof",
+        "always drop rst cut stop both",
+        "always drop rst cut stop eof both",
     ),
     "the server half-closes, then the upload": (
-        "always drop stop",
-        "always drop stop eof rst cut",
-        "always cut",
+        "always drop stop stall both rst cut",
+        "always drop stop eof both rst cut",
+        "always cut drop",
         "always cut",
     ),
     "the server half-closes during the upload": (
         "always both drop stop stall rst cut",
         "always both drop stop eof rst cut",
-        "always cut rst",
+        "always cut rst drop",
         "always cut rst",
     ),
     "1 MiB both ways at once, each with its end": (

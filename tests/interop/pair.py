@@ -105,6 +105,7 @@ class Pair:
                         "listen.addresses": LISTEN[column.transport],
                         # So that no other streams are opened than those of the tunnel.
                         "ping.interval": "1h",
+                        "connections.per_peer": "1",
                         "reconnect": "false",
                     },
                 )

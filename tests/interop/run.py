@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Optional, Union
 
@@ -102,7 +103,11 @@ def verdict(
     far.name += " (Kubo's)"
     what = row.what if isinstance(row, Cut) else ""
     killed = what == "our node is killed"
-    wire = the_stream(pair.log, known, bool(what), 0 if killed else FRAMES)
+
+    def is_settled(wire: Wire) -> bool:
+        return wire.over or (wire.stalled and near.reset_at is None)
+
+    wire = the_stream(pair.log, known, bool(what), is_settled, 0 if killed else FRAMES)
     if killed and wire is not None:
         # Its log cannot say so.
         wire.lost = True
@@ -127,13 +132,15 @@ class Ambiguous(Exception):
     """The log does not tell which stream was this run's."""
 
 
-def the_stream(log: FrameLog, known: set[tuple[int, int]], cut: bool, patience: float) -> Optional[Wire]:
-    """What the log has of this run's stream, once it has come to its end. A cut comes after its opening."""
+def the_stream(
+    log: FrameLog, known: set[tuple[int, int]], cut: bool, is_settled: Callable[[Wire], bool], patience: float
+) -> Optional[Wire]:
+    """What the log has of this run's stream, once nothing more is to come. A cut comes after its opening."""
     deadline = time.monotonic() + patience
     while True:
         log.read()
         found = log.new_streams(known)[: 1 if cut else None]
-        if (found and all(wire.over or wire.stalled for wire in found)) or time.monotonic() > deadline:
+        if (found and all(map(is_settled, found))) or time.monotonic() > deadline:
             break
         time.sleep(0.002)
     if len(found) > 1:
