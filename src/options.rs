@@ -140,7 +140,7 @@ pub static TABLE: &[Spec] = &[
         scopes: &[Node],
         live: false,
         secret: false,
-        doc: "Most bytes the node may promise its peers as receive windows on TCP connections, all streams together; beyond it a new stream is refused and windows stop growing. A QUIC connection has at most 128 MiB.",
+        doc: "Most bytes the node may promise its peers as receive windows, all connections together; beyond it a new stream on a TCP connection is refused, and windows stop growing. The first connection.window of each QUIC connection does not count.",
     },
     Spec {
         name: "connection.backlog",
@@ -194,7 +194,7 @@ pub static TABLE: &[Spec] = &[
         scopes: &[Node],
         live: false,
         secret: false,
-        doc: "Most bytes that a connection may have on their way to local readers, all its streams together; on a TCP connection those beyond the first 256 KiB of each stream.",
+        doc: "Most bytes that a connection may have on their way to local readers, all its streams together: on a TCP connection those beyond the first 256 KiB of each stream; a QUIC connection gets more while its streams are so many that each could not have its own window.",
     },
     Spec {
         name: "connections.max",
@@ -383,7 +383,7 @@ pub static TABLE: &[Spec] = &[
         scopes: &[Node],
         live: false,
         secret: false,
-        doc: "Most bytes that a stream may have on their way to a local reader. A TCP connection's streams begin with 256 KiB and grow towards it as the path needs it; throughput is bounded by this divided by the round-trip time.",
+        doc: "Most bytes that a stream may have on their way to a local reader. A TCP connection's streams begin with 256 KiB and grow towards it as the path needs it; those of a QUIC connection have half of it from the beginning. Throughput is bounded by the window divided by the round-trip time.",
     },
     Spec {
         name: "streams.max",

@@ -65,11 +65,15 @@ pub struct Config {
 /// The node's transport.
 pub fn build(keypair: &Keypair, config: Config) -> Result<Boxed<Connection>> {
     let failed = |error: quic::Error| Error::new(Status::BadKey, format!("QUIC cannot use the node's key: {error}"));
+    let mut quic = quic::Config::new(keypair);
+    quic.stream_receive_window = config.yamux.receive_window_max / 2;
+    quic.connection_receive_window = u32::try_from(config.yamux.connection_window_max).unwrap_or(u32::MAX);
+    if let Some(budget) = &config.yamux.budget {
+        quic.budget = budget.clone();
+    }
     let quic = if config.quic {
         OptionalTransport::some(
-            quic::Transport::new(quic::Config::new(keypair))
-                .map_err(failed)?
-                .map(|(peer, muxer), _| (peer, StreamMuxerBox::new(muxer))),
+            quic::Transport::new(quic).map_err(failed)?.map(|(peer, muxer), _| (peer, StreamMuxerBox::new(muxer))),
         )
     } else {
         OptionalTransport::none()

@@ -14,7 +14,7 @@ use quinn::{
 use quinn_proto::HashedConnectionIdGenerator;
 
 use super::error::Error;
-use crate::network::tls;
+use crate::network::{tls, yamux::Budget};
 
 /// Makes the TLS settings of one dial.
 pub type ClientTls = Arc<dyn Fn() -> Result<rustls::ClientConfig, String> + Send + Sync>;
@@ -29,8 +29,11 @@ pub struct Config {
     pub max_concurrent_streams: u32,
     /// What the peer may send ahead of the reader of one stream.
     pub stream_receive_window: u32,
-    /// What the peer may send ahead of the readers of all streams of a connection.
+    /// What the peer may send ahead of the readers of all streams of a connection, as long as they are few. With more there
+    /// is room for the window of each, so that readers who stall never stall others, while the budget has it.
     pub connection_receive_window: u32,
+    /// The node's bound on receive windows.
+    pub budget: Arc<Budget>,
     /// What is kept of a connection's sent data until the peer acknowledges it.
     pub send_window: u64,
     /// Silence after which a connection is lost; the smaller value of both ends counts.
@@ -58,10 +61,10 @@ impl Config {
         let (client_key, server_key) = (keypair.clone(), keypair.clone());
         Config {
             max_concurrent_streams: 16384,
-            // One stream fills 500 Mbit/s over 150 ms; the peer hears of more whenever an eighth of it was consumed.
-            stream_receive_window: 16 << 20,
-            // Eight readers may stall before the others of their connection do.
+            // The peer hears of more whenever an eighth of it was consumed.
+            stream_receive_window: 8 << 20,
             connection_receive_window: 128 << 20,
+            budget: Arc::new(Budget::new(4 << 30)),
             send_window: 32 << 20,
             max_idle_timeout: Duration::from_secs(30),
             keep_alive_interval: Duration::from_secs(10),

@@ -19,19 +19,25 @@ use tokio::time::timeout;
 use super::{
     error::Error,
     port::Port,
+    room::Room,
     stream::{Shared, Stream},
 };
+use crate::network::yamux::Budget;
 
 /// A handshake in progress.
 pub type Upgrade = BoxFuture<'static, Result<(PeerId, Muxer), Error>>;
 
 /// The limits of one handshake and of the connection that comes out of it.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 pub(super) struct Limits {
     pub handshake: Duration,
     pub close: Duration,
     /// Streams that the peer may open at first, and at most.
     pub streams: [u32; 2],
+    /// Receive windows: of a stream, and of all of a connection as long as they are few.
+    pub stream_window: usize,
+    pub connection_window: usize,
+    pub budget: Arc<Budget>,
 }
 
 /// Completes a handshake and checks who is at the other end. `expected` fails it for everybody else.
@@ -92,7 +98,7 @@ pub struct Muxer {
 impl Muxer {
     fn new(connection: quinn::Connection, port: Arc<Port>, limits: Limits) -> Self {
         Muxer {
-            shared: Shared::new(connection),
+            shared: Shared::new(connection, Room::new(limits.stream_window, limits.connection_window, limits.budget)),
             incoming: None,
             outgoing: None,
             closing: None,

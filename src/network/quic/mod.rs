@@ -12,6 +12,7 @@ mod error;
 mod listener;
 mod port;
 mod punch;
+mod room;
 mod socket;
 mod stream;
 #[cfg(test)]

@@ -10,9 +10,10 @@ use std::{
 
 use futures::{AsyncRead, AsyncWrite};
 use parking_lot::Mutex;
-use quinn::{ReadError, RecvStream, SendStream, WriteError};
+use quinn::{ReadError, RecvStream, SendStream, VarInt, WriteError};
 use tokio::time::timeout;
 
+use super::room::Room;
 use crate::network::frames;
 
 /// A substream of a QUIC connection.
@@ -58,6 +59,7 @@ impl From<Failure> for io::Error {
 impl Stream {
     pub(super) fn new((send, recv): (SendStream, RecvStream), shared: Arc<Shared>) -> Self {
         let log = Log::new(shared.number, &send);
+        shared.count_stream(true);
         Stream { send: Some(send), recv, failed: None, log, shared, _counted: None }
     }
 
@@ -132,6 +134,7 @@ impl AsyncWrite for Stream {
 
 impl Drop for Stream {
     fn drop(&mut self) {
+        self.shared.count_stream(false);
         if let Some(send) = &mut self.send {
             // Fails when the peer has closed or stopped it before, which is as good. Without this, dropping the send
             // side would finish it. The receive side stops the peer by itself.
@@ -201,14 +204,23 @@ pub(super) struct Shared {
     pub connection: quinn::Connection,
     /// Send sides that were finished; those whose data has arrived are removed now and then.
     finished: Mutex<Vec<SendStream>>,
+    room: Mutex<Room>,
 }
 
 /// Finished streams that are kept before looking which of them have arrived.
 const SPARE: usize = 32;
 
 impl Shared {
-    pub fn new(connection: quinn::Connection) -> Arc<Self> {
-        Arc::new(Shared { number: frames::connection(), connection, finished: Mutex::default() })
+    pub fn new(connection: quinn::Connection, room: Room) -> Arc<Self> {
+        let room = Mutex::new(room);
+        Arc::new(Shared { number: frames::connection(), connection, finished: Mutex::default(), room })
+    }
+
+    fn count_stream(&self, opened: bool) {
+        let mut room = self.room.lock();
+        if let Some(window) = room.count(opened) {
+            self.connection.set_receive_window(VarInt::from_u64(window as u64).unwrap_or(VarInt::MAX));
+        }
     }
 
     fn finished(&self, send: SendStream) {

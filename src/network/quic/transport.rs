@@ -62,11 +62,14 @@ impl Transport {
     }
 
     fn limits(&self) -> Limits {
-        let Config { handshake_timeout, close_timeout, max_concurrent_streams, .. } = self.config;
+        let config = &self.config;
         Limits {
-            handshake: handshake_timeout,
-            close: close_timeout,
-            streams: [self.config.first_streams(), max_concurrent_streams],
+            handshake: config.handshake_timeout,
+            close: config.close_timeout,
+            streams: [config.first_streams(), config.max_concurrent_streams],
+            stream_window: config.stream_receive_window as usize,
+            connection_window: config.connection_receive_window as usize,
+            budget: config.budget.clone(),
         }
     }
 

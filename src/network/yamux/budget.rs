@@ -37,7 +37,8 @@ impl Budget {
         self.used.load(Ordering::Relaxed)
     }
 
-    fn try_reserve_growth(&self, n: usize) -> bool {
+    /// The same for windows that grow.
+    pub fn try_reserve_growth(&self, n: usize) -> bool {
         self.reserve_up_to(n, self.max - self.max / 4)
     }
 
