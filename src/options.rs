@@ -180,12 +180,12 @@ pub static TABLE: &[Spec] = &[
     },
     Spec {
         name: "connection.streams",
-        kind: Kind::Int { min: 1, max: 8000 },
-        default: "500",
+        kind: Kind::Int { min: 0, max: 8000 },
+        default: "0",
         scopes: &[Node],
         live: false,
         secret: false,
-        doc: "Most streams opened on one connection; beyond it further connections to the peer are made, up to connections.per_peer, then new streams wait. Many libp2p programs drop a connection at stream 513.",
+        doc: "Most streams opened on one connection; beyond it further connections to the peer are made, up to connections.per_peer, then new streams wait. 0 is 8,000 if the peer is another p2pmount, and 500 if not: many libp2p programs drop a connection at stream 513.",
     },
     Spec {
         name: "connection.window",

@@ -118,6 +118,9 @@ pub fn runtime(threads: usize) -> Result<Handle> {
         made.map_err(failed)?;
         Builder::new_multi_thread()
             .worker_threads(threads)
+            // A task may move a few hundred KiB at a time. After so many of them the runtime looks which other sockets have
+            // become ready: by default only after 61, which full streams make others wait for.
+            .event_interval(4)
             .max_blocking_threads(8)
             .thread_name("p2pmount")
             .on_thread_start(thread_start)

@@ -20,6 +20,8 @@ use crate::fault;
 
 /// Most bytes moved at a time.
 const CHUNK: usize = 64 * 1024;
+/// Most such moves before the task lets others run.
+const TURN: usize = 4;
 /// After the peer has stopped reading, the local side has this long to take what was still for it before it is reset.
 const LAST_WORDS: Duration = Duration::from_secs(2);
 
@@ -227,12 +229,12 @@ impl Direction {
         Some(if self.state == State::Refused { End::PeerReset } else { End::Finished })
     }
 
-    /// Moves bytes until nothing moves any more. `Ready(Ok)` when this direction has ended, `Ready(Err)` when the whole has.
+    /// Moves bytes until nothing moves any more, or others should have their turn. `Ready(Ok)` when this direction has ended, `Ready(Err)` when the whole has.
     fn poll<S>(&mut self, cx: &mut Context<'_>, mut way: Way<'_, S>, count: &AtomicU64) -> Poll<Result<(), End>>
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
-        loop {
+        for _ in 0..TURN {
             let step = match self.state {
                 State::Done | State::Refused => return Poll::Ready(Ok(())),
                 State::Ending => way.poll_end(cx).map_ok(|()| self.state = State::Done),
@@ -260,6 +262,8 @@ impl Direction {
                 },
             }
         }
+        cx.waker().wake_by_ref();
+        Poll::Pending
     }
 
     /// Reads once and writes what was read; keeps what the sink did not take.

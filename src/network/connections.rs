@@ -20,6 +20,14 @@ use crate::address;
 /// Streams on every connection to a peer before another is made for its own sake.
 pub const BUSY: usize = 4;
 
+/// Streams that one connection is given, if no option says otherwise: with another p2pmount, and with others, many of which
+/// drop a connection at stream 513.
+const STREAMS_SAME_KIND: usize = 8000;
+const STREAMS: usize = 500;
+
+/// The agent that a p2pmount calls itself is this and its version.
+pub const AGENT: &str = "p2pmount/";
+
 /// One established connection.
 pub struct Connection {
     pub id: ConnectionId,
@@ -112,6 +120,8 @@ pub struct PeerShared {
     pins: AtomicUsize,
     /// Streams wait for a slot.
     pub waits: AtomicBool,
+    /// Another p2pmount, which takes as many streams as it is sent.
+    pub same_kind: AtomicBool,
     /// Last round trip in microseconds, -1 before the first ping.
     pub rtt_us: AtomicI64,
     pub agent: Mutex<String>,
@@ -198,10 +208,16 @@ impl Connections {
     }
 
     /// The connection that the next stream to `peer` takes: direct before relayed, then the one with the fewest streams, and
-    /// none that has `limit` already.
+    /// none that has `limit` already (0: what suits the peer).
     pub fn choose(&self, peer: &PeerId, limit: usize) -> Option<Arc<Connection>> {
         let peers = self.peers.read();
-        let usable = peers.get(peer)?.connections.iter().filter(|connection| connection.streams() < limit);
+        let peer = peers.get(peer)?;
+        let limit = match limit {
+            0 if peer.shared.same_kind.load(Ordering::Relaxed) => STREAMS_SAME_KIND,
+            0 => STREAMS,
+            limit => limit,
+        };
+        let usable = peer.connections.iter().filter(|connection| connection.streams() < limit);
         usable.min_by_key(|connection| (connection.relayed, connection.streams())).cloned()
     }
 

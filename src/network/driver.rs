@@ -29,7 +29,9 @@ use tokio::{
 use tokio_util::task::TaskTracker;
 
 use super::{
-    Network, Observer, automatic_addresses, check_listening, failure,
+    Network, Observer, automatic_addresses, check_listening,
+    connections::AGENT,
+    failure,
     streams::{Behaviour as Streams, Failure, OpenRequest, behaviour_limits},
     transport, yamux,
 };
@@ -197,7 +199,7 @@ fn behaviour(network: &Network, identity: &Identity, options: &Values, descripto
         .with_max_pending_incoming(limit(pending))
         .with_max_established_per_peer(limit(options.size("connections.per_peer")))
         .with_max_established(limit(most));
-    let agent = concat!("p2pmount/", env!("CARGO_PKG_VERSION")).to_owned();
+    let agent = format!("{AGENT}{}", env!("CARGO_PKG_VERSION"));
     let identify = identify::Config::new("ipfs/0.1.0".into(), identity.keypair().public())
         .with_agent_version(agent)
         .with_push_listen_addr_updates(true)
@@ -356,6 +358,8 @@ impl Driver {
                 info,
             })) => {
                 if let Some(connection) = self.network.connections.get(connection_id, &peer_id) {
+                    let same_kind = info.agent_version.starts_with(AGENT);
+                    connection.shared.same_kind.store(same_kind, Ordering::Relaxed);
                     *connection.shared.agent.lock() = crate::error::quote(&info.agent_version).into_owned();
                 }
             }

@@ -21,9 +21,9 @@ use super::{
 };
 
 /// Bytes moved in each direction before the task lets others run.
-const TURN: usize = 512 * 1024;
+const TURN: usize = 128 * 1024;
 /// The same for what is still read after writing has failed: more than socket buffers hold.
-const LAST_TURNS: usize = 64;
+const LAST_TURNS: usize = 256;
 /// How long a connection that ends because of a violation tries to tell the remote.
 const GO_AWAY_TIME: Duration = Duration::from_secs(1);
 
