@@ -113,7 +113,10 @@ check-c: tools
 check-tools: tools
 	@scripts/tools.sh run ruff check $(PYTHON_FILES)
 	@scripts/tools.sh run ruff format --check $(PYTHON_FILES)
-	@MYPYPATH=bindings/python/src scripts/tools.sh run mypy --strict --cache-dir $(TOOLS)/mypy $(PYTHON_FILES)
+	@for folder in $(sort $(dir $(PYTHON_FILES))); do \
+	    MYPYPATH=bindings/python/src scripts/tools.sh run mypy --strict --cache-dir $(TOOLS)/mypy \
+	        $$(ls $(PYTHON_FILES) | grep "^$$folder[^/]*$$") || exit 1; \
+	done
 
 $(BINDINGS:%=check-%): check-%: lib
 	scripts/$*.sh check
