@@ -4,11 +4,13 @@
 #[path = "../../src/network/yamux/mod.rs"]
 mod yamux;
 
-/// What the muxer needs of what is around it.
+#[allow(dead_code, reason = "the log alone names its target")]
+#[path = "../../src/network/frames.rs"]
+mod frames;
+
+/// Where the muxer looks for what is around it.
 mod network {
-    #[allow(dead_code, reason = "its target is named by the log alone")]
-    #[path = "../../../src/network/frames.rs"]
-    pub mod frames;
+    pub use crate::frames;
 }
 
 pub use yamux::fuzzing::{bytes, frames};
