@@ -20,8 +20,10 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 type Options<'a> = &'a [(&'a str, &'a str)];
 
-/// Streams whose readers never read, half of them in each direction.
+/// Streams in each direction whose readers never read.
 const STALLED: usize = 50;
+/// Windows: those of all the stalled streams exceed what the connection has for a few.
+const WINDOWS: Options = &[("stream.window", "2MiB"), ("connection.window", "16MiB")];
 /// Streams beside them, in each direction, and what each transfers.
 const BESIDE: usize = 4;
 const TRANSFER: usize = 4 << 20;
@@ -65,13 +67,13 @@ fn pour(mut stream: TcpStream) -> Arc<AtomicU64> {
 }
 
 fn readers_that_never_read_stall_nobody_else(given: Options) {
-    let pair = Pair::open(&one_connection(given));
+    let pair = Pair::open(&[one_connection(given).as_slice(), WINDOWS].concat());
     let target = Target::new();
     let address = pair.tunnel("fair", &target.text());
     let connect = || (client(address), target.accept());
 
     let (mut silent, mut poured) = (Vec::new(), Vec::new());
-    for number in 0..STALLED {
+    for number in 0..2 * STALLED {
         let (client, server) = connect();
         let (reader, writer) = if number % 2 == 0 { (client, server) } else { (server, client) };
         silent.push(reader);
@@ -84,7 +86,7 @@ fn readers_that_never_read_stall_nobody_else(given: Options) {
         let now = now();
         now.iter().all(|count| *count > 0) && std::mem::replace(&mut before, now.clone()) == now
     });
-    println!("{given:?}: {} bytes went into {STALLED} stalled streams", before.iter().sum::<u64>());
+    println!("{given:?}: {} bytes went into {} stalled streams", before.iter().sum::<u64>(), 2 * STALLED);
 
     at("the transfers beside them");
     thread::scope(|scope| {
