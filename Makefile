@@ -20,7 +20,7 @@ CFLAGS ?= -O2 -g
 TRANSPORT ?= tcp
 SECONDS ?= 60
 
-VALGRIND := valgrind --quiet --error-exitcode=99 --fair-sched=yes --child-silent-after-fork=yes --leak-check=full --show-leak-kinds=definite --errors-for-leak-kinds=definite
+VALGRIND := valgrind --quiet --max-threads=2000 --error-exitcode=99 --fair-sched=yes --child-silent-after-fork=yes --leak-check=full --show-leak-kinds=definite --errors-for-leak-kinds=definite
 
 # What the static library needs besides (rustc --print native-static-libs).
 STATIC_LIBS := -lgcc_s -lutil -lrt -lpthread -lm -ldl -lc
