@@ -114,7 +114,7 @@ check-tools: tools
 	@scripts/tools.sh run ruff check $(PYTHON_FILES)
 	@scripts/tools.sh run ruff format --check $(PYTHON_FILES)
 	@for folder in $(sort $(dir $(PYTHON_FILES))); do \
-	    MYPYPATH=bindings/python/src scripts/tools.sh run mypy --strict --cache-dir $(TOOLS)/mypy \
+	    MYPYPATH=bindings/python/src:tests/interop scripts/tools.sh run mypy --strict --cache-dir $(TOOLS)/mypy \
 	        $$(ls $(PYTHON_FILES) | grep "^$$folder[^/]*$$") || exit 1; \
 	done
 

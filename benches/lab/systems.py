@@ -30,7 +30,7 @@ class System:
         if name.startswith("kubo"):
             program = os.path.join(os.path.dirname(os.path.abspath(__file__)), "kubo.py")
             near, far = (
-                [sys.executable, program, kubo, new_directory(build, side), transport, LISTEN[transport] % address]
+                [sys.executable, program, kubo, new_directory(build, side), LISTEN[transport] % address]
                 for side, address in (("near", NEAR), ("far", FAR))
             )
             near, far = [*near, "forward"], [*far, "expose"]

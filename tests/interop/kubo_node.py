@@ -1,0 +1,132 @@
+"""A Kubo node in this process, v0.22.0: the C functions of the library of kubo-python, with their results checked.
+
+It is deterministic and looks for nobody: no bootstrap peers, no mDNS, no DHT, no relays, no port mapping.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any, Optional
+
+
+class Node:
+    """A node with a repository of its own below `folder`, which has to be there.
+
+    It listens on `address`, over TCP with yamux and `security`, or over QUIC. `identity` is a file with its peer id and
+    private key (else it makes itself an RSA key), `swarm_key` the file of a private network's key.
+    """
+
+    def __init__(
+        self,
+        library: str,
+        folder: Path,
+        address: str,
+        security: str = "tls",
+        *,
+        resource_manager: bool = True,
+        identity: Optional[Path] = None,
+        swarm_key: Optional[Path] = None,
+    ) -> None:
+        # The library writes kubo.log into the working directory.
+        os.chdir(folder)
+        self._library = ctypes.CDLL(library)
+        self._libc = ctypes.CDLL(None)
+        self._libc.free.argtypes = [ctypes.c_void_p]
+        self._log = folder / "kubo.log"
+        repository = folder / "repository"
+        repository.mkdir()
+        self._repository = str(repository).encode()
+        if self.call("CreateRepo") < 0:
+            sys.exit("Kubo could not make its repository: %s" % self._log.read_text())
+        configure(repository / "config", address, security, resource_manager, identity)
+        if swarm_key is not None:
+            swarm_key.rename(repository / "swarm.key")
+        if self.call("RunNode") != 1:
+            sys.exit("Kubo did not start: %s" % self._log.read_text())
+        self.peer_id = self.text("GetNodeID")
+        self.addresses = ["%s/p2p/%s" % (found, self.peer_id) for found in self.values("GetNodeMultiAddrs")]
+
+    def call(self, name: str, *arguments: Any) -> int:
+        """A function that returns a number."""
+        function = getattr(self._library, name)
+        # Every argument is a text but the flags of P2PClose.
+        kinds = [ctypes.c_bool if type(a) is bool else ctypes.c_char_p for a in arguments]
+        function.argtypes = [ctypes.c_char_p, *kinds]
+        function.restype = ctypes.c_int
+        encoded = [a if type(a) is bool else str(a).encode() for a in arguments]
+        return int(function(self._repository, *encoded))
+
+    def check(self, name: str, *arguments: Any, good: int) -> None:
+        result = self.call(name, *arguments)
+        if result != good:
+            raise RuntimeError("%s returned %d; %s says more" % (name, result, self._log))
+
+    def text(self, name: str) -> str:
+        """A function that returns a text."""
+        function = getattr(self._library, name)
+        function.argtypes = [ctypes.c_char_p]
+        function.restype = ctypes.c_void_p
+        pointer = function(self._repository)
+        if not pointer:
+            return ""
+        text = ctypes.string_at(pointer).decode()
+        self._libc.free(pointer)
+        return text
+
+    def values(self, name: str) -> Any:
+        """A function that returns JSON."""
+        return json.loads(self.text(name) or "null")
+
+    def listen(self, protocol: str, target: str) -> None:
+        """Exposes the multiaddr `target`."""
+        self.check("P2PListen", protocol, target, good=1)
+
+    def connect(self, address: str) -> None:
+        self.check("ConnectToPeer", address, good=0)
+
+    def forward(self, protocol: str, listen: str, peer_id: str) -> str:
+        """Ties a multiaddr to the protocol at a connected peer; returns it with its real port."""
+        before = {row["ListenAddress"] for row in self._forwards()}
+        self.check("P2PForward", protocol, listen, peer_id, good=1)
+        (made,) = {row["ListenAddress"] for row in self._forwards()} - before
+        return made
+
+    def _forwards(self) -> list[dict[str, str]]:
+        return (self.values("P2PListListeners") or {}).get("Forwards") or []
+
+
+def configure(path: Path, address: str, security: str, resource_manager: bool, identity: Optional[Path]) -> None:
+    """Changes the configuration of a fresh repository."""
+    config = json.loads(path.read_text())
+    quic = "quic" in address
+    config["Bootstrap"] = []
+    config["Addresses"].update(Swarm=[address], API=[], Gateway=[], Announce=[], AppendAnnounce=[], NoAnnounce=[])
+    config["Discovery"] = {"MDNS": {"Enabled": False}}
+    config["AutoNAT"] = {"ServiceMode": "disabled"}
+    config["Routing"] = {"Type": "none"}
+    config["Swarm"].update(
+        AddrFilters=[],
+        DisableNatPortMap=True,
+        EnableHolePunching=False,
+        RelayClient={"Enabled": False},
+        RelayService={"Enabled": False},
+        Transports={
+            "Network": {"TCP": not quic, "QUIC": quic, "Websocket": False, "WebTransport": False, "Relay": False},
+            "Security": {
+                "TLS": 100 if security == "tls" else False,
+                "Noise": 100 if security == "noise" else False,
+            },
+            # What it can besides, mplex, it cannot do well, and today's Kubo has it no more.
+            "Multiplexers": {"Yamux": 100, "Mplex": False},
+        },
+    )
+    if not resource_manager:
+        config["Swarm"]["ResourceMgr"] = {"Enabled": False}
+    if identity is not None:
+        peer_id, key = json.loads(identity.read_text())
+        config["Identity"] = {"PeerID": peer_id, "PrivKey": key}
+    path.write_text(json.dumps(config))
