@@ -29,6 +29,14 @@ thread_local! {
     static SCRATCH: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }
 
+/// The thread's buffer, of `CHUNK` bytes.
+fn with_scratch<R>(work: impl FnOnce(&mut [u8]) -> R) -> R {
+    SCRATCH.with_borrow_mut(|buffer| {
+        buffer.resize(CHUNK, 0);
+        work(buffer)
+    })
+}
+
 /// How a stream ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum End {
@@ -101,12 +109,9 @@ where
 /// What a client sends first. For one that sends nothing, or is gone, this waits for ever.
 pub async fn first_bytes(local: &LocalStream) -> Vec<u8> {
     poll_fn(|cx| {
-        SCRATCH.with_borrow_mut(|buffer| {
-            buffer.resize(CHUNK, 0);
-            match ready!(local.poll_read(cx, buffer)) {
-                Ok(0) | Err(_) => Poll::Pending,
-                Ok(read) => Poll::Ready(buffer[..read].to_vec()),
-            }
+        with_scratch(|buffer| match ready!(local.poll_read(cx, buffer)) {
+            Ok(0) | Err(_) => Poll::Pending,
+            Ok(read) => Poll::Ready(buffer[..read].to_vec()),
         })
     })
     .await
@@ -116,8 +121,7 @@ pub async fn first_bytes(local: &LocalStream) -> Vec<u8> {
 /// is reset. What it sends meanwhile goes nowhere, as on any connection whose other end has closed.
 async fn last_words(local: &LocalStream) {
     let drain = poll_fn(|cx| {
-        SCRATCH.with_borrow_mut(|buffer| {
-            buffer.resize(CHUNK, 0);
+        with_scratch(|buffer| {
             loop {
                 match ready!(local.poll_read(cx, buffer)) {
                     Ok(0) | Err(_) => return Poll::Ready(()),
@@ -229,7 +233,8 @@ impl Direction {
         Some(if self.state == State::Refused { End::PeerReset } else { End::Finished })
     }
 
-    /// Moves bytes until nothing moves any more, or others should have their turn. `Ready(Ok)` when this direction has ended, `Ready(Err)` when the whole has.
+    /// Moves bytes until nothing moves any more, or others should have their turn. `Ready(Ok)` when this direction has ended,
+    /// `Ready(Err)` when the whole has.
     fn poll<S>(&mut self, cx: &mut Context<'_>, mut way: Way<'_, S>, count: &AtomicU64) -> Poll<Result<(), End>>
     where
         S: AsyncRead + AsyncWrite + Unpin,
@@ -271,8 +276,7 @@ impl Direction {
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
-        SCRATCH.with_borrow_mut(|buffer| {
-            buffer.resize(CHUNK, 0);
+        with_scratch(|buffer| {
             let Poll::Ready(read) = way.poll_read(cx, buffer) else {
                 if self.unflushed {
                     ready!(way.poll_flush(cx)).map_err(Side::Sink)?;

@@ -68,6 +68,11 @@ impl Connection {
         self.streams.load(Ordering::Relaxed)
     }
 
+    /// The smaller, the better for a new stream.
+    fn rank(&self) -> (bool, usize) {
+        (self.relayed, self.streams())
+    }
+
     /// Opens a stream. The one who waits learns it, too, when the connection is gone already.
     pub fn open(self: &Arc<Self>, request: OpenRequest) {
         let _ = self.opens.send(Opening { request, guard: self.stream() });
@@ -120,14 +125,17 @@ pub struct PeerShared {
     pins: AtomicUsize,
     /// Streams wait for a slot.
     pub waits: AtomicBool,
-    /// Another p2pmount, which takes as many streams as it is sent.
-    pub same_kind: AtomicBool,
     /// Last round trip in microseconds, -1 before the first ping.
     pub rtt_us: AtomicI64,
     pub agent: Mutex<String>,
 }
 
 impl PeerShared {
+    /// Another p2pmount, which takes as many streams as it is sent.
+    fn is_same_kind(&self) -> bool {
+        self.agent.lock().starts_with(AGENT)
+    }
+
     pub fn pinned(&self) -> bool {
         self.pins.load(Ordering::Relaxed) > 0
     }
@@ -143,8 +151,9 @@ impl Drop for Pin {
 }
 
 /// Every established connection of the node. Written by the driver, read by lists.
-#[derive(Default)]
 pub struct Connections {
+    /// Most streams of one connection, 0 for what suits the peer.
+    streams_per_connection: usize,
     peers: RwLock<HashMap<PeerId, Peer>>,
 }
 
@@ -155,6 +164,10 @@ struct Peer {
 }
 
 impl Connections {
+    pub fn new(streams_per_connection: usize) -> Self {
+        Connections { streams_per_connection, peers: RwLock::default() }
+    }
+
     /// A connection that is about to be established; `add` puts it in the table.
     pub fn arriving(
         &self,
@@ -207,18 +220,23 @@ impl Connections {
         last
     }
 
-    /// The connection that the next stream to `peer` takes: direct before relayed, then the one with the fewest streams, and
-    /// none that has `limit` already (0: what suits the peer).
-    pub fn choose(&self, peer: &PeerId, limit: usize) -> Option<Arc<Connection>> {
+    /// The connection that the next stream to `peer` takes: direct before relayed, then the one with the fewest streams;
+    /// none if all are full.
+    pub fn choose(&self, peer: &PeerId) -> Option<Arc<Connection>> {
         let peers = self.peers.read();
         let peer = peers.get(peer)?;
-        let limit = match limit {
-            0 if peer.shared.same_kind.load(Ordering::Relaxed) => STREAMS_SAME_KIND,
+        let limit = match self.streams_per_connection {
+            0 if peer.shared.is_same_kind() => STREAMS_SAME_KIND,
             0 => STREAMS,
             limit => limit,
         };
         let usable = peer.connections.iter().filter(|connection| connection.streams() < limit);
-        usable.min_by_key(|connection| (connection.relayed, connection.streams())).cloned()
+        usable.min_by_key(|connection| connection.rank()).cloned()
+    }
+
+    /// The same among the full ones, too.
+    pub fn first(&self, peer: &PeerId) -> Option<Arc<Connection>> {
+        self.peers.read().get(peer)?.connections.iter().min_by_key(|connection| connection.rank()).cloned()
     }
 
     pub fn get(&self, id: ConnectionId, peer: &PeerId) -> Option<Arc<Connection>> {
@@ -236,7 +254,7 @@ impl Connections {
         connected
             .map(|peer| {
                 let mut connections = peer.connections.clone();
-                connections.sort_by_key(|connection| (connection.relayed, connection.streams()));
+                connections.sort_by_key(|connection| connection.rank());
                 connections
             })
             .collect()

@@ -358,8 +358,6 @@ impl Driver {
                 info,
             })) => {
                 if let Some(connection) = self.network.connections.get(connection_id, &peer_id) {
-                    let same_kind = info.agent_version.starts_with(AGENT);
-                    connection.shared.same_kind.store(same_kind, Ordering::Relaxed);
                     *connection.shared.agent.lock() = crate::error::quote(&info.agent_version).into_owned();
                 }
             }

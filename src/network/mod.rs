@@ -6,6 +6,7 @@ mod connections;
 mod driver;
 mod failure;
 mod frames;
+mod protocols;
 mod quic;
 mod security;
 mod streams;
@@ -74,7 +75,6 @@ pub struct Network {
     addresses: Arc<RwLock<Vec<Multiaddr>>>,
     book: Arc<AddressBook>,
     local: bool,
-    streams_per_connection: usize,
 }
 
 impl Network {
@@ -90,12 +90,11 @@ impl Network {
         let network = Network {
             peer: identity.peer_id(),
             commands,
-            connections: Arc::default(),
+            connections: Arc::new(Connections::new(options.size("connection.streams"))),
             registry: Arc::default(),
             addresses: Arc::default(),
             book: Arc::default(),
             local: options.text("network") == "local",
-            streams_per_connection: options.size("connection.streams"),
         };
         driver::start(&network, identity, options, descriptors, observer, inbox, runtime).await?;
         Ok(network)
@@ -208,17 +207,15 @@ impl Network {
             let (reply, answer) = oneshot::channel();
             self.ask(peer, OpenRequest { protocol: name.clone(), deadline, reply })?;
             let answer = async {
-                Ok(match answer.await? {
-                    Ok(stream) => agree(stream, &name, &mut first).await,
-                    Err(failure) => Err(failure),
-                })
+                match answer.await {
+                    Ok(Ok(stream)) => Ok(agree(stream, &name, &mut first).await),
+                    other => other,
+                }
             };
             // When the connection goes down under the request and nothing was sent yet, another one may carry it.
             let broken = match timeout_at(deadline, answer).await {
                 Ok(Ok(Ok(stream))) => return Ok(stream),
-                Ok(Err(oneshot::error::RecvError { .. })) if self.commands.is_closed() => {
-                    return Err(Error::closed("the node"));
-                }
+                Ok(Err(_)) if self.commands.is_closed() => return Err(Error::closed("the node")),
                 Ok(Err(_)) => Failure::Unreachable("the connection was closed while the stream was opened".into()),
                 Ok(Ok(Err(failure))) if failure.is_lost_connection() => failure,
                 Ok(Ok(Err(Failure::TimedOut))) | Err(_) => return Err(timed_out()),
@@ -236,7 +233,7 @@ impl Network {
 
     /// What a sentence about time that ran out says in the end: where `peer` is connected, or was looked for in vain.
     fn tried(&self, peer: &PeerId) -> String {
-        if let Some(connection) = self.connections.choose(peer, usize::MAX) {
+        if let Some(connection) = self.connections.first(peer) {
             return format!("; it is connected at {}, but did not answer", connection.address);
         }
         let addresses: Vec<_> = self.book.get(peer).iter().map(failure::short).collect();
@@ -259,7 +256,7 @@ impl Network {
         if self.commands.is_closed() {
             return Err(Error::closed("the node"));
         }
-        match self.connections.choose(&peer, self.streams_per_connection) {
+        match self.connections.choose(&peer) {
             // Whoever waits for room was there before.
             Some(connection) if !connection.shared.waits.load(Ordering::Relaxed) => {
                 connection.open(request);

@@ -13,9 +13,12 @@ use libp2p::{
     identity::Keypair,
     noise,
 };
-use multistream_select::{Negotiated, Version, dialer_select_proto, listener_select_proto};
+use multistream_select::Negotiated;
 
-use super::tls::{Authenticated, Tls};
+use super::{
+    protocols,
+    tls::{Authenticated, Tls},
+};
 use crate::error::{Error, Result, Status};
 
 /// libp2p's TLS handshake, libp2p specs `tls/tls.md`.
@@ -61,10 +64,7 @@ impl Security {
     where
         C: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let (name, socket) = match end {
-            Endpoint::Dialer => dialer_select_proto(socket, self.order, Version::V1Lazy).await?,
-            Endpoint::Listener => listener_select_proto(socket, self.order).await?,
-        };
+        let (name, socket) = protocols::agree(socket, self.order, end).await?;
         if name == TLS {
             let Authenticated { peer, stream, muxer_agreed } = match end {
                 Endpoint::Dialer => self.tls.connect(socket).await?,

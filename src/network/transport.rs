@@ -29,12 +29,11 @@ use libp2p::{
     multiaddr::Protocol,
     tcp,
 };
-use multistream_select::{Version, dialer_select_proto, listener_select_proto};
 use parking_lot::Mutex;
 use socket2::{Domain, Socket, Type};
 
 use super::{
-    failure, quic,
+    failure, protocols, quic,
     security::{Secured, Security},
     yamux,
 };
@@ -117,11 +116,7 @@ where
     if muxer_agreed {
         return Ok((peer, StreamMuxerBox::new(yamux.muxer(stream, end))));
     }
-    let names = std::iter::once(yamux::PROTOCOL);
-    let (_, stream) = match end {
-        Endpoint::Dialer => dialer_select_proto(stream, names, Version::V1Lazy).await?,
-        Endpoint::Listener => listener_select_proto(stream, names).await?,
-    };
+    let (_, stream) = protocols::agree(stream, vec![yamux::PROTOCOL], end).await?;
     Ok((peer, StreamMuxerBox::new(yamux.muxer(stream, end))))
 }
 

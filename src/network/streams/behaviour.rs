@@ -85,7 +85,6 @@ pub struct Behaviour {
 
 /// How streams spread over the connections of a peer.
 pub struct Limits {
-    pub streams_per_connection: usize,
     pub connections_per_peer: usize,
     /// Connections that a busy peer is given although the others are not full.
     pub spread: usize,
@@ -96,7 +95,6 @@ pub struct Limits {
 /// The limits that a node's options set.
 pub fn limits(options: &Values) -> Limits {
     Limits {
-        streams_per_connection: options.size("connection.streams"),
         connections_per_peer: options.size("connections.per_peer"),
         spread: match options.size("connections.spread") {
             0 => process::threads(),
@@ -218,22 +216,23 @@ impl Behaviour {
             if state.waiting.is_empty() {
                 break;
             }
-            let Some(connection) = self.connections.choose(&peer, self.limits.streams_per_connection) else { break };
+            let Some(connection) = self.connections.choose(&peer) else { break };
             if let Some(request) = state.waiting.pop_front() {
                 connection.open(request);
             }
         }
         state.connecting.retain(|reply| !reply.is_closed());
         let connected = self.connections.count(&peer);
-        if let Some(first) = self.connections.choose(&peer, usize::MAX) {
-            first.shared.waits.store(!state.waiting.is_empty(), Ordering::Relaxed);
+        let full = !state.waiting.is_empty();
+        let first = self.connections.first(&peer);
+        if let Some(first) = &first {
+            first.shared.waits.store(full, Ordering::Relaxed);
         }
         let wanted = if connected == 0 {
             !state.waiting.is_empty() || !state.connecting.is_empty()
         } else {
             let paused = state.no_spread_until.is_some_and(|until| Instant::now() < until);
-            let full = !state.waiting.is_empty();
-            let busy = self.connections.choose(&peer, usize::MAX).is_some_and(|least| least.streams() >= BUSY);
+            let busy = first.is_some_and(|least| least.streams() >= BUSY);
             let most = if full { usize::MAX } else { self.limits.spread };
             (full || busy) && connected < most.min(self.limits.connections_per_peer) && !paused
         };

@@ -26,8 +26,9 @@ use super::{
     failure,
 };
 
-/// A stream. It may be used before the peer has agreed to its protocol, see [`TunnelStream::agreed`]. Reading gives the bytes, then `Ok(0)` at the peer's end, `ConnectionReset` if the peer reset it and
-/// `ConnectionAborted` if the connection was lost. Dropped before both ends, it is reset.
+/// A stream. It may be used before the peer has agreed to its protocol, see [`TunnelStream::agreed`]. Reading gives the
+/// bytes, then `Ok(0)` at the peer's end, `ConnectionReset` if the peer reset it and `ConnectionAborted` if the connection was
+/// lost. Dropped before both ends, it is reset.
 pub struct TunnelStream {
     stream: libp2p::Stream,
     guard: StreamGuard,
