@@ -39,15 +39,21 @@ fn impatient<'a>(given: &[(&'a str, &'a str)]) -> Vec<(&'a str, &'a str)> {
     [given, &[("ping.interval", "200ms"), ("ping.timeout", "500ms")]].concat()
 }
 
-#[test]
-fn a_connection_that_is_cut_resets_its_streams_at_once() {
-    let _limit = limit(30);
+/// Two nodes with a proxy between them, a target, and the address that leads to it.
+fn through_a_proxy() -> (Pair, TcpProxy, Target, SocketAddr) {
     let pair = Pair::open(TCP);
     let proxy = TcpProxy::to(socket_address(&pair.far.address()));
     let target = Target::new();
     pair.far.expose("p2p-test", &target.text(), &[]);
     let peer = format!("/ip4/127.0.0.1/tcp/{}/p2p/{}", proxy.address.port(), pair.far.id_text());
     let (_, address) = pair.near.forward_to("p2p-test", &peer, &[]);
+    (pair, proxy, target, address)
+}
+
+#[test]
+fn a_connection_that_is_cut_resets_its_streams_at_once() {
+    let _limit = limit(30);
+    let (pair, proxy, target, address) = through_a_proxy();
     let open = |_| {
         let (mut client, mut server) = (client(address), target.accept());
         // One that is not open at both ends yet may be asked for again on the next connection.
@@ -65,17 +71,6 @@ fn a_connection_that_is_cut_resets_its_streams_at_once() {
         expect_reset(&mut server);
     }
     wait_until("no stream is left", || pair.near.streams().is_empty() && pair.far.streams().is_empty());
-}
-
-/// Two nodes with a proxy between them, a target, and the address that leads to it.
-fn through_a_proxy() -> (Pair, TcpProxy, Target, SocketAddr) {
-    let pair = Pair::open(TCP);
-    let proxy = TcpProxy::to(socket_address(&pair.far.address()));
-    let target = Target::new();
-    pair.far.expose("p2p-test", &target.text(), &[]);
-    let peer = format!("/ip4/127.0.0.1/tcp/{}/p2p/{}", proxy.address.port(), pair.far.id_text());
-    let (_, address) = pair.near.forward_to("p2p-test", &peer, &[]);
-    (pair, proxy, target, address)
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! The first promise: no byte is lost, changed or added, however either end closes; and what was cut short is never passed
 //! off as complete. Over TCP with either encryption, and over QUIC.
 
+#[macro_use]
 mod support;
 
 use std::{
@@ -28,46 +29,35 @@ type Options<'a> = &'a [(&'a str, &'a str)];
 const TLS: Options = &[("transports", "tcp"), ("security", "tls")];
 const NOISE: Options = &[("transports", "tcp"), ("security", "noise")];
 
-macro_rules! on_every_path {
-    ($($name:ident: $seconds:literal,)*) => {
-        on_every_path! { @ tls TLS $($name: $seconds,)* }
-        on_every_path! { @ noise NOISE $($name: $seconds,)* }
-        on_every_path! { @ quic QUIC $($name: $seconds,)* }
-    };
-    (@ $path:ident $given:ident $($name:ident: $seconds:literal,)*) => {
-        mod $path {
-            $(#[test] fn $name() { let _limit = super::limit($seconds); super::$name(super::$given); })*
-        }
-    };
-}
-
-on_every_path! {
-    a_response_arrives_whole_when_the_server_closes_at_once: 60,
-    a_large_response_arrives_whole_when_the_server_closes_at_once: 60,
-    an_upload_arrives_whole_when_the_client_closes_at_once: 60,
-    a_large_upload_arrives_whole_when_the_client_closes_at_once: 60,
-    a_reply_after_the_clients_end_of_file_arrives_whole: 60,
-    a_large_reply_after_the_clients_end_of_file_arrives_whole: 60,
-    an_upload_after_the_servers_end_of_file_arrives_whole: 60,
-    a_large_upload_after_the_servers_end_of_file_arrives_whole: 60,
-    both_directions_run_at_once_and_a_slow_reader_delays_only_its_own: 60,
-    a_client_that_resets_while_it_sends_resets_the_target: 30,
-    a_client_that_resets_while_it_receives_resets_the_target: 30,
-    a_client_that_resets_while_nobody_reads_is_noticed: 30,
-    a_client_that_resets_before_the_first_byte_resets_the_target: 30,
-    a_client_that_resets_after_its_end_of_file_resets_the_target: 30,
-    a_client_that_resets_after_the_targets_end_of_file_resets_the_target: 30,
-    a_target_that_resets_while_it_sends_resets_the_client: 30,
-    a_target_that_resets_while_it_receives_resets_the_client: 30,
-    a_target_that_resets_before_the_first_byte_resets_the_client: 30,
-    a_target_that_resets_after_its_end_of_file_resets_the_client: 30,
-    a_target_that_resets_after_the_clients_end_of_file_resets_the_client: 30,
-    a_listening_node_that_is_closed_resets_the_client: 30,
-    a_forwarding_node_that_is_closed_resets_the_target: 30,
-    a_listening_process_that_is_killed_resets_the_client: 60,
-    a_forwarding_process_that_is_killed_resets_the_target: 60,
-    a_connection_that_is_cut_resets_the_client: 60,
-    a_connection_that_is_cut_resets_the_target: 60,
+on_paths! {
+    [tls TLS, noise NOISE, quic QUIC] {
+        a_response_arrives_whole_when_the_server_closes_at_once: 60,
+        a_large_response_arrives_whole_when_the_server_closes_at_once: 60,
+        an_upload_arrives_whole_when_the_client_closes_at_once: 60,
+        a_large_upload_arrives_whole_when_the_client_closes_at_once: 60,
+        a_reply_after_the_clients_end_of_file_arrives_whole: 60,
+        a_large_reply_after_the_clients_end_of_file_arrives_whole: 60,
+        an_upload_after_the_servers_end_of_file_arrives_whole: 60,
+        a_large_upload_after_the_servers_end_of_file_arrives_whole: 60,
+        both_directions_run_at_once_and_a_slow_reader_delays_only_its_own: 60,
+        a_client_that_resets_while_it_sends_resets_the_target: 30,
+        a_client_that_resets_while_it_receives_resets_the_target: 30,
+        a_client_that_resets_while_nobody_reads_is_noticed: 30,
+        a_client_that_resets_before_the_first_byte_resets_the_target: 30,
+        a_client_that_resets_after_its_end_of_file_resets_the_target: 30,
+        a_client_that_resets_after_the_targets_end_of_file_resets_the_target: 30,
+        a_target_that_resets_while_it_sends_resets_the_client: 30,
+        a_target_that_resets_while_it_receives_resets_the_client: 30,
+        a_target_that_resets_before_the_first_byte_resets_the_client: 30,
+        a_target_that_resets_after_its_end_of_file_resets_the_client: 30,
+        a_target_that_resets_after_the_clients_end_of_file_resets_the_client: 30,
+        a_listening_node_that_is_closed_resets_the_client: 30,
+        a_forwarding_node_that_is_closed_resets_the_target: 30,
+        a_listening_process_that_is_killed_resets_the_client: 60,
+        a_forwarding_process_that_is_killed_resets_the_target: 60,
+        a_connection_that_is_cut_resets_the_client: 60,
+        a_connection_that_is_cut_resets_the_target: 60,
+    }
 }
 
 #[test]

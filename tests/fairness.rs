@@ -1,5 +1,6 @@
 //! Streams that share a connection do not depend on each other.
 
+#[macro_use]
 mod support;
 
 use std::{
@@ -31,20 +32,11 @@ const TRANSFER: usize = 4 << 20;
 const PINGING: usize = 100;
 const ROUND_TRIPS: u64 = 50;
 
-macro_rules! on_both_transports {
-    ($($name:ident: $seconds:literal,)*) => {
-        mod tcp {
-            $(#[test] fn $name() { let _limit = super::limit($seconds); super::$name(super::TCP); })*
-        }
-        mod quic {
-            $(#[test] fn $name() { let _limit = super::limit($seconds); super::$name(super::QUIC); })*
-        }
-    };
-}
-
-on_both_transports! {
-    readers_that_never_read_stall_nobody_else: 60,
-    a_full_stream_starves_no_small_ones: 60,
+on_paths! {
+    [tcp TCP, quic QUIC] {
+        readers_that_never_read_stall_nobody_else: 60,
+        a_full_stream_starves_no_small_ones: 60,
+    }
 }
 
 /// Everything shares one connection.

@@ -1,6 +1,7 @@
 //! The way to a peer: nodes that listen, dial, choose between connections, notice dead ones, keep their limits and leave
 //! nothing behind.
 
+#[macro_use]
 mod support;
 
 use std::{
@@ -31,31 +32,22 @@ const FEW_TRIES: usize = 10;
 
 type Options<'a> = &'a [(&'a str, &'a str)];
 
-macro_rules! on_both_transports {
-    ($($name:ident: $seconds:literal,)*) => {
-        mod tcp {
-            $(#[test] fn $name() { let _limit = super::limit($seconds); super::$name(super::TCP); })*
-        }
-        mod quic {
-            $(#[test] fn $name() { let _limit = super::limit($seconds); super::$name(super::QUIC); })*
-        }
-    };
-}
-
-on_both_transports! {
-    a_node_listens_on_the_port_it_is_given_and_frees_it_when_it_closes: 30,
-    a_port_in_use_is_refused_with_its_number: 20,
-    another_peer_at_the_address_is_named: 20,
-    connecting_to_a_silent_server_times_out_and_holds_nothing_up: 20,
-    a_peer_row_tells_both_sides_who_is_there: 30,
-    peer_events_tell_both_sides_who_comes_and_goes: 30,
-    a_dead_connection_is_noticed_and_the_forward_connects_again: 60,
-    streams_spread_over_several_connections: 30,
-    a_busy_peer_gets_as_many_connections_as_streams_are_spread_over: 30,
-    a_stream_waits_for_a_slot_when_every_connection_is_full: 30,
-    a_thousand_opens_at_once_are_all_served: 60,
-    a_connection_above_connections_per_peer_is_refused: 30,
-    a_connection_above_connections_max_is_refused: 30,
+on_paths! {
+    [tcp TCP, quic QUIC] {
+        a_node_listens_on_the_port_it_is_given_and_frees_it_when_it_closes: 30,
+        a_port_in_use_is_refused_with_its_number: 20,
+        another_peer_at_the_address_is_named: 20,
+        connecting_to_a_silent_server_times_out_and_holds_nothing_up: 20,
+        a_peer_row_tells_both_sides_who_is_there: 30,
+        peer_events_tell_both_sides_who_comes_and_goes: 30,
+        a_dead_connection_is_noticed_and_the_forward_connects_again: 60,
+        streams_spread_over_several_connections: 30,
+        a_busy_peer_gets_as_many_connections_as_streams_are_spread_over: 30,
+        a_stream_waits_for_a_slot_when_every_connection_is_full: 30,
+        a_thousand_opens_at_once_are_all_served: 60,
+        a_connection_above_connections_per_peer_is_refused: 30,
+        a_connection_above_connections_max_is_refused: 30,
+    }
 }
 
 fn with<'a>(given: Options<'a>, more: Options<'a>) -> Vec<(&'a str, &'a str)> {

@@ -4,7 +4,20 @@
 //! a byte that does not come fails the test at the line that waits for it.
 
 // Each test file uses its own part of this.
-#![allow(dead_code, unused_imports)]
+#![allow(dead_code, unused_imports, unused_macros)]
+
+/// Each test once for each path: a module of its own, and the options that its nodes are given. The numbers are limits in
+/// seconds.
+macro_rules! on_paths {
+    ([$($path:ident $given:ident),*] $tests:tt) => {
+        $(on_paths! { @ $path $given $tests })*
+    };
+    (@ $path:ident $given:ident { $($name:ident: $seconds:literal,)* }) => {
+        mod $path {
+            $(#[test] fn $name() { let _limit = super::limit($seconds); super::$name(super::$given); })*
+        }
+    };
+}
 
 mod child;
 mod limit;
