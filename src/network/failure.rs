@@ -54,10 +54,6 @@ pub fn describe_listen(error: &ListenError) -> String {
 pub fn root_cause(error: &(dyn Error + 'static)) -> String {
     let cause = causes(error).last().unwrap_or(error);
     let text = cause.to_string();
-    // What rustls says of a connection that ended without a word goes into the ways of TLS.
-    if text.contains("close_notify") {
-        return "the peer closed the connection without a word; it may have crashed".into();
-    }
     match text.rfind(" (os error ") {
         Some(at) => text[..at].to_owned(),
         None => text,

@@ -2,8 +2,7 @@
 
 use std::io;
 
-use futures::{AsyncRead, AsyncWrite, future::Either};
-use futures_rustls::TlsStream;
+use futures::{AsyncRead, AsyncWrite, future::Either, io::BufReader};
 use libp2p::{
     PeerId,
     core::{
@@ -17,7 +16,7 @@ use multistream_select::Negotiated;
 
 use super::{
     protocols,
-    tls::{Authenticated, Tls},
+    tls::{self, Authenticated, Tls},
 };
 use crate::error::{Error, Result, Status};
 
@@ -25,6 +24,9 @@ use crate::error::{Error, Result, Status};
 const TLS: &str = "/tls/1.0.0";
 /// libp2p's Noise handshake, libp2p specs `noise/README.md`.
 const NOISE: &str = "/noise";
+
+/// Bytes read from the socket at a time. Noise itself would ask for 8 KiB.
+const READ_AHEAD: usize = 128 * 1024;
 
 /// What the node offers, the preferred first.
 #[derive(Clone)]
@@ -39,7 +41,7 @@ pub struct Security {
 /// An encrypted connection whose other end is known.
 pub struct Secured<C> {
     pub peer: PeerId,
-    pub stream: Either<TlsStream<C>, noise::Output<C>>,
+    pub stream: Either<tls::Stream<C>, noise::Output<BufReader<C>>>,
     /// The handshake has agreed on the muxer, too.
     pub muxer_agreed: bool,
 }
@@ -72,6 +74,7 @@ impl Security {
             };
             return Ok(Secured { peer, stream: Either::Left(stream), muxer_agreed });
         }
+        let socket = BufReader::with_capacity(READ_AHEAD, socket);
         let secured = match end {
             Endpoint::Dialer => self.noise.upgrade_outbound(socket, name).await,
             Endpoint::Listener => self.noise.upgrade_inbound(socket, name).await,

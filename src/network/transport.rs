@@ -45,8 +45,8 @@ use crate::{
 
 type Connection = (PeerId, StreamMuxerBox);
 
-/// Bytes read from a TCP socket at a time. TLS alone would ask for 4 KiB, Noise for 8.
-const READ_AHEAD: usize = 128 * 1024;
+/// Bytes read from a TCP socket at a time while protocols are agreed on, which is done byte by byte.
+const READ_AHEAD: usize = 1024;
 
 /// What of the node's options the transports need.
 pub struct Config {

@@ -4,6 +4,12 @@
 //! where the processor has instructions for AES, and write the keys of every session to the file that the environment
 //! variable SSLKEYLOGFILE of the host process names.
 
+mod handshake;
+mod record;
+mod stream;
+#[cfg(test)]
+mod tests;
+
 use std::{
     io,
     net::{IpAddr, Ipv4Addr},
@@ -11,7 +17,6 @@ use std::{
 };
 
 use futures::{AsyncRead, AsyncWrite};
-use futures_rustls::{TlsAcceptor, TlsConnector, TlsStream};
 use libp2p::{PeerId, identity::Keypair, tls::certificate};
 use rustls::{
     ClientConfig, CommonState, DigitallySignedStruct, DistinguishedName, ServerConfig, SignatureScheme,
@@ -33,6 +38,8 @@ use rustls::{
     version::TLS13,
 };
 
+pub use stream::Stream;
+
 /// The application protocol of libp2p: the muxer, if there is a choice, is agreed on later.
 const LIBP2P: &[u8] = b"libp2p";
 
@@ -47,7 +54,7 @@ pub struct Tls {
 /// A connection whose other end is known.
 pub struct Authenticated<C> {
     pub peer: PeerId,
-    pub stream: TlsStream<C>,
+    pub stream: Stream<C>,
     /// The handshake has agreed on the muxer, too.
     pub muxer_agreed: bool,
 }
@@ -58,6 +65,8 @@ impl Tls {
         let (mut client, mut server) = (client(keypair)?, server(keypair)?);
         client.alpn_protocols.insert(0, muxer.into());
         server.alpn_protocols.insert(0, muxer.into());
+        // For the record layer.
+        (client.enable_secret_extraction, server.enable_secret_extraction) = (true, true);
         Ok(Tls { client: Arc::new(client), server: Arc::new(server), muxer })
     }
 
@@ -68,7 +77,8 @@ impl Tls {
     {
         // Of an address rustls sends no server name, as the specification wants it.
         let name = ServerName::from(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
-        self.authenticated(TlsConnector::from(self.client.clone()).connect(name, socket).await?.into())
+        let role = handshake::client(self.client.clone(), name).map_err(io::Error::other)?;
+        self.authenticate(role, socket).await
     }
 
     /// The handshake of the side that was dialled.
@@ -76,16 +86,18 @@ impl Tls {
     where
         C: AsyncRead + AsyncWrite + Unpin,
     {
-        self.authenticated(TlsAcceptor::from(self.server.clone()).accept(socket).await?.into())
+        let role = handshake::server(self.server.clone()).map_err(io::Error::other)?;
+        self.authenticate(role, socket).await
     }
 
-    fn authenticated<C>(&self, stream: TlsStream<C>) -> io::Result<Authenticated<C>> {
-        let session: &CommonState = match &stream {
-            TlsStream::Client(stream) => stream.get_ref().1,
-            TlsStream::Server(stream) => stream.get_ref().1,
-        };
-        let muxer_agreed = session.alpn_protocol() == Some(self.muxer.as_bytes());
-        Ok(Authenticated { peer: peer_id(session)?, muxer_agreed, stream })
+    async fn authenticate<C>(&self, role: impl handshake::Role, mut socket: C) -> io::Result<Authenticated<C>>
+    where
+        C: AsyncRead + AsyncWrite + Unpin,
+    {
+        let look =
+            |session: &CommonState| Ok((peer_id(session)?, session.alpn_protocol() == Some(self.muxer.as_bytes())));
+        let ((peer, muxer_agreed), established) = handshake::drive(role, &mut socket, look).await?;
+        Ok(Authenticated { peer, stream: Stream::new(socket, established)?, muxer_agreed })
     }
 }
 
@@ -272,93 +284,5 @@ impl ClientCertVerifier for Verifier {
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         Verifier::schemes()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use futures::future::try_join;
-    use libp2p::core::upgrade::{InboundConnectionUpgrade, OutboundConnectionUpgrade};
-    use rustls::CipherSuite;
-    use tokio_util::compat::TokioAsyncReadCompatExt;
-
-    use super::*;
-
-    fn keys() -> (Keypair, Keypair) {
-        (Keypair::generate_ed25519(), Keypair::generate_ed25519())
-    }
-
-    fn pipe() -> (impl AsyncRead + AsyncWrite + Unpin + Send, impl AsyncRead + AsyncWrite + Unpin + Send) {
-        let (near, far) = tokio::io::duplex(64 * 1024);
-        (near.compat(), far.compat())
-    }
-
-    const MUXER: &str = "/yamux/1.0.0";
-
-    fn tls(key: &Keypair) -> Tls {
-        Tls::new(key, MUXER).unwrap()
-    }
-
-    fn suite<C>(stream: &TlsStream<C>) -> CipherSuite {
-        stream.get_ref().1.negotiated_cipher_suite().unwrap().suite()
-    }
-
-    fn fastest() -> CipherSuite {
-        if has_aes() { CipherSuite::TLS13_AES_128_GCM_SHA256 } else { CipherSuite::TLS13_CHACHA20_POLY1305_SHA256 }
-    }
-
-    #[test]
-    fn aes_comes_first_where_the_processor_has_it_and_nothing_is_left_out() {
-        let names = |aes| cipher_suites(aes).iter().map(|suite| suite.suite()).collect::<Vec<_>>();
-        assert_eq!(names(true)[0], CipherSuite::TLS13_AES_128_GCM_SHA256);
-        assert_eq!(names(false)[0], CipherSuite::TLS13_CHACHA20_POLY1305_SHA256);
-        assert!([true, false].map(names).iter().all(|names| names.len() == 3));
-    }
-
-    #[test]
-    fn no_session_key_is_written_anywhere() {
-        let (key, _) = keys();
-        assert!(format!("{:?}", client(&key).unwrap().key_log).contains("NoKeyLog"));
-        assert!(format!("{:?}", server(&key).unwrap().key_log).contains("NoKeyLog"));
-    }
-
-    #[tokio::test]
-    async fn both_sides_learn_who_the_other_is_and_take_the_fastest_cipher() {
-        let (near_key, far_key) = keys();
-        let (near, far) = (tls(&near_key), tls(&far_key));
-        let (dialled, accepted) = pipe();
-        let (to_far, to_near) = try_join(near.connect(dialled), far.accept(accepted)).await.unwrap();
-        assert_eq!([to_near.peer, to_far.peer], [near_key.public().to_peer_id(), far_key.public().to_peer_id()]);
-        assert_eq!(suite(&to_far.stream), fastest());
-    }
-
-    #[tokio::test]
-    async fn the_muxer_is_agreed_on_within_the_handshake_if_both_have_it() {
-        let (near_key, far_key) = keys();
-        for (muxer, agreed) in [(MUXER, true), ("/another/1.0.0", false)] {
-            let (near, far) = (tls(&near_key), Tls::new(&far_key, muxer).unwrap());
-            let (dialled, accepted) = pipe();
-            let (to_far, to_near) = try_join(near.connect(dialled), far.accept(accepted)).await.unwrap();
-            assert_eq!([to_far.muxer_agreed, to_near.muxer_agreed], [agreed, agreed]);
-        }
-    }
-
-    #[tokio::test]
-    async fn libp2p_tls_is_understood_in_both_roles() {
-        let (own_key, stock_key) = keys();
-        let own = tls(&own_key);
-        let stock = || libp2p::tls::Config::new(&stock_key).unwrap();
-
-        let (dialled, accepted) = pipe();
-        let accepting = async { stock().upgrade_inbound(accepted, "").await.map_err(io::Error::other) };
-        let (to_stock, (own_id, _)) = try_join(own.connect(dialled), accepting).await.unwrap();
-        assert!(!to_stock.muxer_agreed);
-        assert_eq!([own_id, to_stock.peer], [own_key.public().to_peer_id(), stock_key.public().to_peer_id()]);
-
-        let (dialled, accepted) = pipe();
-        let dialling = async { stock().upgrade_outbound(dialled, "").await.map_err(io::Error::other) };
-        let ((own_id, _), to_stock) = try_join(dialling, own.accept(accepted)).await.unwrap();
-        assert_eq!([own_id, to_stock.peer], [own_key.public().to_peer_id(), stock_key.public().to_peer_id()]);
-        assert_eq!(suite(&to_stock.stream), fastest());
     }
 }

@@ -1,0 +1,444 @@
+//! The record layer of a connection after its handshake (RFC 8446, sections 4.6.3, 5 and 6).
+//!
+//! rustls has one, too. This one opens records from where the socket put them to where the reader wants them, and seals them
+//! where they are sent from: one copy each way less, or three, and nothing is allocated for a record. A connection at rest
+//! holds no buffer.
+
+use std::{
+    cell::Cell,
+    io::{self, IoSlice},
+    pin::Pin,
+    task::{Context, Poll, ready},
+};
+
+use futures::{AsyncRead, AsyncWrite};
+
+use super::{
+    handshake::{Established, Schedule},
+    record::{self, Broken, Content, DECODE_ERROR, Key, MAX_PLAIN, MAX_RECORD, UNEXPECTED_MESSAGE, broken},
+};
+
+/// Read from the socket at a time, at most.
+const READ: usize = 128 * 1024;
+/// Sealed and written at a time, at most.
+const WRITE: usize = 8 * MAX_PLAIN;
+/// The longest handshake message that is put together: certificates have come before, these are tickets.
+const MAX_MESSAGE: usize = 64 * 1024;
+
+const NEW_SESSION_TICKET: u8 = 4;
+const KEY_UPDATE: u8 = 24;
+const CLOSE_NOTIFY: u8 = 0;
+const USER_CANCELED: u8 = 90;
+const FATAL: u8 = 2;
+const WARNING: u8 = 1;
+
+thread_local! {
+    /// Records as they come from a socket, and as they go to one.
+    static INCOMING: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+    static OUTGOING: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+}
+
+/// An encrypted connection.
+pub struct Stream<C> {
+    pub(super) socket: C,
+    schedule: Box<dyn Schedule>,
+    /// How many records a key seals before it is replaced.
+    pub(super) limit: u64,
+    pub(super) reading: Reading,
+    pub(super) writing: Writing,
+}
+
+pub(super) struct Reading {
+    key: Key,
+    /// Received and not opened, from `start` on.
+    sealed: Vec<u8>,
+    start: usize,
+    /// Opened and not read, from `read` on: of a record larger than the reader's buffer.
+    plain: Vec<u8>,
+    read: usize,
+    /// The beginning of a handshake message.
+    message: Vec<u8>,
+    end: Option<End>,
+}
+
+/// How reading has ended.
+#[derive(Clone, Copy)]
+enum End {
+    /// The peer has said so.
+    Closed,
+    Alert(u8),
+    /// The connection has ended without a word.
+    Lost,
+    Broken,
+}
+
+pub(super) struct Writing {
+    pub(super) key: Key,
+    /// Sealed and not taken by the socket, from `written` on.
+    rest: Vec<u8>,
+    written: usize,
+    /// The peer wants new keys.
+    update_due: bool,
+    closed: bool,
+}
+
+impl<C> Stream<C> {
+    pub(super) fn new(socket: C, established: Established) -> io::Result<Self> {
+        let Established { secrets, schedule, limit, received } = established;
+        Ok(Self {
+            socket,
+            schedule,
+            limit: limit / 2,
+            reading: Reading {
+                key: Key::new(secrets.rx)?,
+                sealed: received,
+                start: 0,
+                plain: Vec::new(),
+                read: 0,
+                message: Vec::new(),
+                end: None,
+            },
+            writing: Writing {
+                key: Key::new(secrets.tx)?,
+                rest: Vec::new(),
+                written: 0,
+                update_due: false,
+                closed: false,
+            },
+        })
+    }
+
+    #[cfg(test)]
+    pub(super) fn next_to_send(&mut self) -> Result<(u64, rustls::ConnectionTrafficSecrets), rustls::Error> {
+        self.schedule.next_to_send()
+    }
+
+    #[cfg(test)]
+    pub(super) fn algorithm(&self) -> &'static aws_lc_rs::aead::Algorithm {
+        self.writing.key.algorithm()
+    }
+
+    /// Opens records until `buffer` has no room for another, or none is there any more: how much of `records` is done with,
+    /// and how much is in `buffer`.
+    fn open(&mut self, records: &[u8], buffer: &mut [u8]) -> io::Result<(usize, usize)> {
+        let (mut done, mut filled) = (0, 0);
+        while self.reading.end.is_none() {
+            let Some(length) = record::length(&records[done..])? else { break };
+            let record = &records[done..done + length];
+            let room = record::room(record)?;
+            let free = &mut buffer[filled..];
+            let reading = &mut self.reading;
+            if room <= free.len() {
+                let plain = &mut free[..room];
+                match reading.key.open(record, plain)? {
+                    (length, Content::Data) => filled += length,
+                    (length, content) => {
+                        let plain = plain[..length].to_vec();
+                        self.control(content, &plain)?;
+                    }
+                }
+            } else if filled > 0 {
+                break;
+            } else {
+                let mut plain = vec![0; room];
+                let (length, content) = reading.key.open(record, &mut plain)?;
+                plain.truncate(length);
+                match content {
+                    Content::Data => {
+                        (reading.plain, reading.read) = (plain, 0);
+                        filled = reading.take_plain(buffer);
+                    }
+                    _ => self.control(content, &plain)?,
+                }
+            }
+            done += length;
+            if !self.reading.plain.is_empty() {
+                break;
+            }
+        }
+        Ok((done, filled))
+    }
+
+    /// A record that is not data.
+    fn control(&mut self, content: Content, plain: &[u8]) -> io::Result<()> {
+        match content {
+            Content::Alert => match plain {
+                [_, CLOSE_NOTIFY] => self.reading.end = Some(End::Closed),
+                [_, USER_CANCELED] => {}
+                [_, alert] => self.reading.end = Some(End::Alert(*alert)),
+                _ => return Err(broken(DECODE_ERROR, "the peer sent a TLS alert that is none")),
+            },
+            _ if plain.is_empty() => return Err(broken(UNEXPECTED_MESSAGE, "the peer sent an empty TLS message")),
+            _ => {
+                let mut messages = std::mem::take(&mut self.reading.message);
+                messages.extend_from_slice(plain);
+                let mut rest = &messages[..];
+                while let [kind, a, b, c, body @ ..] = rest {
+                    let length = u32::from_be_bytes([0, *a, *b, *c]) as usize;
+                    if length > MAX_MESSAGE {
+                        return Err(broken(DECODE_ERROR, "the peer sent a TLS message that is too long"));
+                    }
+                    let Some((body, behind)) = body.split_at_checked(length) else { break };
+                    rest = behind;
+                    match (*kind, body) {
+                        // Sessions are not resumed.
+                        (NEW_SESSION_TICKET, _) => {}
+                        // It is the last of its record, which the new key does not open any more (RFC 8446, 5.1).
+                        (KEY_UPDATE, [wanted @ (0 | 1)]) if rest.is_empty() => {
+                            let next = self.schedule.next_to_receive().map_err(io::Error::other)?;
+                            self.reading.key = Key::new(next)?;
+                            self.writing.update_due |= *wanted == 1;
+                        }
+                        _ => {
+                            return Err(broken(
+                                UNEXPECTED_MESSAGE,
+                                "the peer sent a TLS message that has no place here",
+                            ));
+                        }
+                    }
+                }
+                self.reading.message = rest.to_vec();
+            }
+        }
+        Ok(())
+    }
+
+    /// Appends what has to go before the next record, then `parts`.
+    fn seal<'a>(
+        &mut self,
+        content: Content,
+        parts: impl IntoIterator<Item = &'a [u8]>,
+        out: &mut Vec<u8>,
+    ) -> io::Result<()> {
+        if self.writing.update_due || self.writing.key.used() >= self.limit {
+            // Of this side's key alone.
+            let update = [KEY_UPDATE, 0, 0, 1, 0];
+            self.writing.key.seal(Content::Handshake, [&update[..]], out)?;
+            let next = self.schedule.next_to_send().map_err(io::Error::other)?;
+            self.writing.key = Key::new(next)?;
+            self.writing.update_due = false;
+        }
+        self.writing.key.seal(content, parts, out)
+    }
+
+    /// Appends the data in `slices`, up to [`WRITE`]; returns how much that is.
+    fn seal_data(&mut self, slices: &[IoSlice<'_>], out: &mut Vec<u8>) -> io::Result<usize> {
+        let total = slices.iter().map(|slice| slice.len()).sum::<usize>().min(WRITE);
+        let mut sealed = 0;
+        while sealed < total {
+            let length = MAX_PLAIN.min(total - sealed);
+            self.seal(Content::Data, window(slices, sealed, length), out)?;
+            sealed += length;
+        }
+        Ok(sealed)
+    }
+}
+
+/// Bytes `start` to `start + length` of what `slices` are together.
+fn window<'a>(slices: &'a [IoSlice<'_>], start: usize, length: usize) -> impl Iterator<Item = &'a [u8]> {
+    let mut at = 0;
+    slices.iter().filter_map(move |slice| {
+        let from = start.saturating_sub(at).min(slice.len());
+        let to = (start + length).saturating_sub(at).min(slice.len());
+        at += slice.len();
+        (from < to).then(|| &slice[from..to])
+    })
+}
+
+impl Reading {
+    /// Bytes of memory held.
+    #[cfg(test)]
+    pub(super) fn held(&self) -> usize {
+        self.sealed.capacity() + self.plain.capacity() + self.message.capacity()
+    }
+
+    fn take_plain(&mut self, buffer: &mut [u8]) -> usize {
+        let rest = &self.plain[self.read..];
+        let length = rest.len().min(buffer.len());
+        buffer[..length].copy_from_slice(&rest[..length]);
+        self.read += length;
+        if self.read == self.plain.len() {
+            (self.plain, self.read) = (Vec::new(), 0);
+        }
+        length
+    }
+
+    fn result(&self) -> Option<io::Result<usize>> {
+        Some(match self.end? {
+            End::Closed => Ok(0),
+            End::Alert(alert) => {
+                Err(io::Error::new(io::ErrorKind::ConnectionAborted, format!("the peer ended TLS with alert {alert}")))
+            }
+            End::Lost => Err(io::Error::new(
+                io::ErrorKind::UnexpectedEof,
+                "the peer closed the connection without a word; it may have crashed",
+            )),
+            End::Broken => Err(io::Error::new(io::ErrorKind::InvalidData, "TLS was broken before")),
+        })
+    }
+}
+
+impl Writing {
+    /// Bytes of memory held.
+    #[cfg(test)]
+    pub(super) fn held(&self) -> usize {
+        self.rest.capacity()
+    }
+}
+
+impl<C: AsyncRead + AsyncWrite + Unpin> Stream<C> {
+    /// Opens records that are there, or reads from the socket once and opens those; `Ok(None)` if neither was data.
+    fn poll_open(&mut self, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<Option<usize>>> {
+        let there = std::mem::take(&mut self.reading.sealed);
+        let (done, filled) = self.open(&there[self.reading.start..], buffer)?;
+        self.reading.sealed = there;
+        self.reading.start += done;
+        if done > 0 {
+            return Poll::Ready(Ok(Some(filled).filter(|filled| *filled > 0)));
+        }
+        let mut incoming = INCOMING.take();
+        let result = self.poll_receive(cx, &mut incoming, buffer);
+        INCOMING.set(incoming);
+        result
+    }
+
+    fn poll_receive(
+        &mut self,
+        cx: &mut Context<'_>,
+        incoming: &mut Vec<u8>,
+        buffer: &mut [u8],
+    ) -> Poll<io::Result<Option<usize>>> {
+        incoming.resize(READ, 0);
+        let Reading { sealed, start, .. } = &mut self.reading;
+        let begun = &sealed[*start..];
+        incoming[..begun.len()].copy_from_slice(begun);
+        // What the reader has no room for would have to be kept.
+        let most = (buffer.len() + record::HEADER + record::TAG + 1).clamp(MAX_RECORD, READ);
+        let Poll::Ready(read) = Pin::new(&mut self.socket).poll_read(cx, &mut incoming[begun.len()..most]) else {
+            if begun.is_empty() {
+                (*sealed, *start) = (Vec::new(), 0);
+            }
+            return Poll::Pending;
+        };
+        let read = read?;
+        if read == 0 {
+            self.reading.end = Some(End::Lost);
+            return Poll::Ready(Ok(None));
+        }
+        let received = &incoming[..begun.len() + read];
+        let (done, filled) = self.open(received, buffer)?;
+        self.reading.sealed.clear();
+        self.reading.sealed.extend_from_slice(&received[done..]);
+        self.reading.start = 0;
+        Poll::Ready(Ok(Some(filled).filter(|filled| *filled > 0)))
+    }
+
+    /// Ready when the socket has taken everything that is sealed.
+    fn poll_drain(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let Writing { rest, written, .. } = &mut self.writing;
+        while *written < rest.len() {
+            let n = ready!(Pin::new(&mut self.socket).poll_write(cx, &rest[*written..]))?;
+            if n == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            *written += n;
+        }
+        (*rest, *written) = (Vec::new(), 0);
+        Poll::Ready(Ok(()))
+    }
+
+    /// Writes what is sealed in `out`; the socket's leavings are kept.
+    fn write_sealed(&mut self, cx: &mut Context<'_>, out: &[u8]) -> io::Result<()> {
+        let mut written = 0;
+        while written < out.len() {
+            match Pin::new(&mut self.socket).poll_write(cx, &out[written..]) {
+                Poll::Ready(Ok(0)) => return Err(io::ErrorKind::WriteZero.into()),
+                Poll::Ready(result) => written += result?,
+                Poll::Pending => break,
+            }
+        }
+        self.writing.rest.extend_from_slice(&out[written..]);
+        Ok(())
+    }
+
+    /// Tells the peer what it has done wrong, if the socket takes it.
+    fn complain(&mut self, cx: &mut Context<'_>, error: &io::Error) {
+        let Some(Broken { alert, .. }) = error.get_ref().and_then(|error| error.downcast_ref()) else { return };
+        let mut out = Vec::new();
+        if !self.writing.closed && self.seal(Content::Alert, [&[FATAL, *alert][..]], &mut out).is_ok() {
+            self.writing.closed = true;
+            self.writing.rest.extend_from_slice(&out);
+            let _ = self.poll_drain(cx);
+        }
+    }
+}
+
+impl<C: AsyncRead + AsyncWrite + Unpin> AsyncRead for Stream<C> {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        if buffer.is_empty() {
+            return Poll::Ready(Ok(0));
+        }
+        if !this.reading.plain.is_empty() {
+            return Poll::Ready(Ok(this.reading.take_plain(buffer)));
+        }
+        loop {
+            if let Some(result) = this.reading.result() {
+                return Poll::Ready(result);
+            }
+            match ready!(this.poll_open(cx, buffer)) {
+                Ok(Some(filled)) => return Poll::Ready(Ok(filled)),
+                Ok(None) => {}
+                Err(error) => {
+                    this.reading.end = Some(End::Broken);
+                    this.complain(cx, &error);
+                    return Poll::Ready(Err(error));
+                }
+            }
+        }
+    }
+}
+
+impl<C: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Stream<C> {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        self.poll_write_vectored(cx, &[IoSlice::new(bytes)])
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        if this.writing.closed {
+            return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
+        }
+        ready!(this.poll_drain(cx))?;
+        let mut out = OUTGOING.take();
+        out.clear();
+        let result = this.seal_data(slices, &mut out).and_then(|sealed| {
+            this.write_sealed(cx, &out)?;
+            Ok(sealed)
+        });
+        OUTGOING.set(out);
+        Poll::Ready(result)
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        ready!(this.poll_drain(cx))?;
+        Pin::new(&mut this.socket).poll_flush(cx)
+    }
+
+    fn poll_close(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        if !this.writing.closed {
+            let mut out = Vec::new();
+            this.seal(Content::Alert, [&[WARNING, CLOSE_NOTIFY][..]], &mut out)?;
+            this.writing.rest.extend_from_slice(&out);
+            this.writing.closed = true;
+        }
+        ready!(this.poll_drain(cx))?;
+        Pin::new(&mut this.socket).poll_close(cx)
+    }
+}
