@@ -42,7 +42,7 @@ pub struct Config {
     pub keep_alive_interval: Duration,
     /// Longest time for a handshake, and for a hole to be punched.
     pub handshake_timeout: Duration,
-    /// Longest time closing a connection waits for the acknowledgement of what its finished streams sent.
+    /// Longest time closing a connection waits for the acknowledgement of what its ended streams sent.
     pub close_timeout: Duration,
     /// Send and receive buffer asked for each UDP socket. The operating system may give less.
     pub socket_buffer_size: usize,

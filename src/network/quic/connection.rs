@@ -78,9 +78,9 @@ type NextStream = BoxFuture<'static, Result<(SendStream, RecvStream), Connection
 
 /// A QUIC connection as libp2p's stream multiplexer.
 ///
-/// Closing it, or dropping it, waits in the background until the peer has what the finished streams have sent (bounded,
-/// see [`Config::close_timeout`](super::Config::close_timeout)) and then closes the connection; unfinished streams are
-/// lost with it.
+/// Closing it, or dropping it, waits in the background until the peer has what the finished streams have sent and knows of
+/// those that were reset (bounded, see [`Config::close_timeout`](super::Config::close_timeout)) and then closes the
+/// connection; unfinished streams are lost with it.
 pub struct Muxer {
     shared: Arc<Shared>,
     incoming: Option<NextStream>,

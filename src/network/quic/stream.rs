@@ -126,7 +126,7 @@ impl AsyncWrite for Stream {
             // Fails for a finished or reset stream only, and this one is neither.
             let _ = send.finish();
             self.log.frame("sent", "FIN");
-            self.shared.finished(send);
+            self.shared.ended(send);
         }
         Poll::Ready(Ok(()))
     }
@@ -135,11 +135,12 @@ impl AsyncWrite for Stream {
 impl Drop for Stream {
     fn drop(&mut self) {
         self.shared.count_stream(false);
-        if let Some(send) = &mut self.send {
+        if let Some(mut send) = self.send.take() {
             // Fails when the peer has closed or stopped it before, which is as good. Without this, dropping the send
             // side would finish it. The receive side stops the peer by itself.
             if send.reset(0u32.into()).is_ok() && !self.log.lost {
                 self.log.frame("sent", "RESET_STREAM");
+                self.shared.ended(send);
             }
         }
         if self.failed.is_none() && !self.log.ended && !self.log.lost {
@@ -202,18 +203,20 @@ pub(super) struct Shared {
     /// The connection's number in the frame log.
     number: u64,
     pub connection: quinn::Connection,
-    /// Send sides that were finished; those whose data has arrived are removed now and then.
-    finished: Mutex<Vec<SendStream>>,
+    /// Send sides that were finished or reset; those whose end has arrived are removed now and then.
+    ended: Mutex<Vec<SendStream>>,
     room: Mutex<Room>,
 }
 
-/// Finished streams that are kept before looking which of them have arrived.
+/// Ended streams that are kept before looking which of them have arrived.
 const SPARE: usize = 32;
+/// Nothing tells that a reset has arrived, so that is looked after while a connection is closed.
+const LOOK: Duration = Duration::from_millis(5);
 
 impl Shared {
     pub fn new(connection: quinn::Connection, room: Room) -> Arc<Self> {
         let room = Mutex::new(room);
-        Arc::new(Shared { number: frames::connection(), connection, finished: Mutex::default(), room })
+        Arc::new(Shared { number: frames::connection(), connection, ended: Mutex::default(), room })
     }
 
     fn count_stream(&self, opened: bool) {
@@ -223,37 +226,44 @@ impl Shared {
         }
     }
 
-    fn finished(&self, send: SendStream) {
-        let mut finished = self.finished.lock();
+    fn ended(&self, send: SendStream) {
+        let mut ended = self.ended.lock();
         // Looked through when the room is used up and doubled when that did not help: a constant cost per stream.
-        if finished.len() == finished.capacity() {
-            finished.retain(|send| !arrived(send));
-            if finished.len() >= finished.capacity() / 2 {
-                let room = finished.capacity().max(SPARE);
-                finished.reserve(room);
+        if ended.len() == ended.capacity() {
+            ended.retain(|send| !arrived(send));
+            if ended.len() >= ended.capacity() / 2 {
+                let room = ended.capacity().max(SPARE);
+                ended.reserve(room);
             }
         }
-        finished.push(send);
+        ended.push(send);
     }
 
-    /// Whether a finished stream has data that the peer has not acknowledged.
+    /// Whether the peer has not acknowledged the end of a stream, or what was sent before it.
     pub fn has_undelivered(&self) -> bool {
-        let mut finished = self.finished.lock();
-        finished.retain(|send| !arrived(send));
-        !finished.is_empty()
+        let mut ended = self.ended.lock();
+        ended.retain(|send| !arrived(send));
+        !ended.is_empty()
     }
 
-    /// Waits until the peer has everything of the finished streams, at most for `limit`, and closes the connection.
+    /// Waits until the peer has everything of the finished streams, and knows of those that were reset, at most for
+    /// `limit`; then closes the connection.
+    ///
+    /// quinn sends the close of a connection only when congestion control would let it send what else is waiting, and it
+    /// takes no acknowledgements any more then: closed while a reset waits behind what is in flight, the peer would hear
+    /// nothing until its idle timeout.
     pub async fn close(&self, limit: Duration) {
         let delivered = async {
             loop {
-                let batch = std::mem::take(&mut *self.finished.lock());
+                let batch = std::mem::take(&mut *self.ended.lock());
                 if batch.is_empty() {
                     break;
                 }
                 for send in batch {
-                    // Resolves also when the peer does not want the rest, and when the connection is lost.
-                    let _ = send.stopped().await;
+                    // It has arrived also when the peer does not want the rest, and when the connection is lost.
+                    while !arrived(&send) {
+                        let _ = timeout(LOOK, send.stopped()).await;
+                    }
                 }
             }
         };
@@ -263,7 +273,7 @@ impl Shared {
     }
 }
 
-/// Whether the peer has acknowledged all of a finished stream, or will never do so.
+/// Whether the peer has acknowledged all of an ended stream, or will never do so.
 fn arrived(send: &SendStream) -> bool {
     let stopped = pin!(send.stopped());
     std::future::Future::poll(stopped, &mut Context::from_waker(Waker::noop())).is_ready()
