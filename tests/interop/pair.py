@@ -12,14 +12,14 @@ from typing import Optional
 
 from child import Failure
 from frames import FrameLog
-from kubo import Identity, Kubo
+from identities import Identity
+from kubo import LISTEN, Kubo
 from own import Own
 from rows import NeverReached
 
 PROTOCOL = "/x/data"
 # Seconds for what nodes say to each other when they meet.
 MEETING = 5
-LISTEN = {"tcp": "/ip4/127.0.0.1/tcp/0", "quic": "/ip4/127.0.0.1/udp/0/quic-v1"}
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,12 @@ class Column:
 
     @property
     def name(self) -> str:
-        return "%s %s" % (self.way, "QUIC" if self.transport == "quic" else self.security)
+        names = {"tcp": self.security, "quic": "QUIC", "ws": "/ws"}
+        return "%s %s" % (self.way, names[self.transport])
+
+    @property
+    def file_name(self) -> str:
+        return self.name.replace(">", "-").replace(" ", "-").replace("/", "")
 
 
 class Relay:
@@ -78,7 +83,7 @@ class Relay:
 class Pair:
     """A Kubo and a node of ours, connected, with a tunnel between them."""
 
-    def __init__(self, library: Path, folder: Path, column: Column, identity: Identity, relayed: bool = False) -> None:
+    def __init__(self, kubo: Path, folder: Path, column: Column, identity: Identity, relayed: bool = False) -> None:
         self.column = column
         folder.mkdir()
         (folder / "kubo").mkdir()
@@ -88,13 +93,7 @@ class Pair:
         self.relay: Optional[Relay] = None
         with contextlib.ExitStack() as stack:
             self.kubo = stack.enter_context(
-                Kubo(
-                    library,
-                    folder / "kubo",
-                    transport=column.transport,
-                    security=column.security,
-                    identity=identity,
-                )
+                Kubo(kubo, folder / "kubo", LISTEN[column.transport], column.security, identity=identity)
             )
             self.own = stack.enter_context(
                 Own(
