@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """The data matrix against a real Kubo: every byte, every end and every reset, both ways, over each transport.
 
-    data.py KUBO_LIBRARY [FOLDER]
+    data.py KUBO [FOLDER]
 
-FOLDER is where the nodes keep what they write; without it a fresh one is taken, and removed if all is right. Exit
+KUBO is what scripts/kubo.sh prints. FOLDER is where the nodes keep what they write; without it a fresh one is taken, and removed if all is right. Exit
 status 0 only if nothing was lost but what losses.py lists as Kubo's, and our node's frame log shows that it was Kubo.
 """
 
@@ -23,7 +23,7 @@ from typing import Union
 
 import p2pmount
 from child import Failure
-from losses import LOSSES, losses
+from losses import TABLES, losses
 from pair import Column, Pair
 from rows import CUTS, ROWS, Cut, Row
 from run import Run, run_logged
@@ -54,16 +54,16 @@ class Cell:
 
 
 def run_row(pair: Pair, row: Union[Row, Cut], cell: Cell) -> None:
-    """Runs a row as often as it says and judges it by the table."""
+    """Runs a row as often as it says and judges it by Kubo's table."""
     for _ in range(1 if isinstance(row, Cut) else row.repeat):
         cell.runs.append(run_logged(pair, row))
         if cell.runs[-1].faults:
             break
-    judge(row.name, pair.column, cell)
+    judge(row.name, pair.column, cell, pair.kubo.is_library)
 
 
-def judge(row: str, column: Column, cell: Cell) -> None:
-    often, words = losses(row, column)
+def judge(row: str, column: Column, cell: Cell, is_old: bool) -> None:
+    often, words = losses(row, column, is_old)
     for run in cell.runs:
         if run.faults:
             cell.failures.append(str(run))
@@ -76,8 +76,8 @@ def judge(row: str, column: Column, cell: Cell) -> None:
 
 
 class Matrix:
-    def __init__(self, library: Path, folder: Path) -> None:
-        self.library = library
+    def __init__(self, kubo: Path, folder: Path) -> None:
+        self.kubo = kubo
         self.folder = folder
         self.cells = {(row.name, column): Cell() for row in EVERY_ROW for column in COLUMNS}
         key = folder / "identity"
@@ -91,27 +91,26 @@ class Matrix:
                 cuts.submit(self.cut, row, column)
                 for row in CUTS
                 for column in COLUMNS
-                if row.what != "the path is cut" or column.transport == "tcp"
+                if row.what != "the path is cut" or column.transport != "quic"
             ]
             for job in jobs:
                 job.result()
 
     @contextlib.contextmanager
     def pair(self, name: str, column: Column, relayed: bool = False) -> Iterator[Pair]:
-        pair = Pair(self.library, self.folder / name, column, self.identity, relayed)
+        pair = Pair(self.kubo, self.folder / name, column, self.identity, relayed)
         try:
             yield pair
         finally:
             pair.close()
 
     def column(self, column: Column) -> None:
-        name = column.name.replace(">", "-").replace(" ", "-")
-        with self.pair(name, column) as pair:
+        with self.pair(column.file_name, column) as pair:
             for row in ROWS:
                 self.cell(row, pair)
 
     def cut(self, row: Cut, column: Column) -> None:
-        name = ("%s-%s" % (column.name, row.name)).replace(">", "-").replace(" ", "-").replace(",", "")
+        name = "%s-%s" % (column.file_name, row.name.replace(" ", "-").replace(",", ""))
         with self.pair(name, column, row.what == "the path is cut") as pair:
             self.cell(row, pair)
 
@@ -140,12 +139,12 @@ def main() -> int:
         print((__doc__ or "").split("\n\n")[1].strip(), file=sys.stderr)
         return 2
     os.environ["P2PMOUNT_NETWORK"] = "local"
-    if strangers := LOSSES.keys() - {row.name for row in EVERY_ROW}:
+    names = {row.name for row in EVERY_ROW}
+    if strangers := {row for table in TABLES for row in table} - names:
         print("losses.py has rows that are not there: %s" % ", ".join(sorted(strangers)), file=sys.stderr)
         return 2
-    library = Path(sys.argv[1]).resolve()
     folder = Path(tempfile.mkdtemp(prefix="interop-", dir=sys.argv[2] if len(sys.argv) > 2 else None)).resolve()
-    matrix = Matrix(library, folder)
+    matrix = Matrix(Path(sys.argv[1]).resolve(), folder)
     started = time.monotonic()
     matrix.run()
     matrix.show()

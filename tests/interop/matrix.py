@@ -95,6 +95,11 @@ class Tunnel:
                 return address
         raise Failure("Kubo does not listen: %s" % self.kubo.addresses)
 
+    def last_words(self) -> str:
+        """What our node has said of late."""
+        said = [event["message"] for event in self.own.events() if event.get("message")]
+        return "our node: %s" % (" | ".join(said[-4:]) or "nothing")
+
     def close(self) -> None:
         self.own.close()
         self.service.close()
@@ -136,20 +141,21 @@ def crowd(tunnel: Tunnel) -> str:
 
 
 def target_down(tunnel: Tunnel) -> str:
-    with client_of(tunnel.port) as end:
-        end.settimeout(REFUSED)
-        try:
-            got, seen = end.recv(1), "end of file"
-        except ConnectionResetError:
-            got, seen = b"", "reset"
-        except TimeoutError:
-            raise Failure("without a target the client saw nothing for %d s" % REFUSED) from None
-    if got:
-        raise Failure("without a target the client got something")
+    seen = "eof"
+    try:
+        # The reset may come before the system says that it is connected.
+        with client_of(tunnel.port) as end:
+            end.settimeout(REFUSED)
+            if end.recv(1):
+                raise Failure("without a target the client got something")
+    except ConnectionResetError:
+        seen = "reset"
+    except TimeoutError:
+        raise Failure("without a target the client saw nothing for %d s" % REFUSED) from None
     if tunnel.column.ours_forwards and seen != "reset":
-        raise Failure("our node made an %s of the refusal" % seen)
+        raise Failure("our node made an end of file of the refusal")
     echo(tunnel)
-    return "ok (%s)" % ("eof" if seen == "end of file" else seen)
+    return "ok (%s)" % seen
 
 
 def recovers(tunnel: Tunnel) -> str:
@@ -225,12 +231,13 @@ class Table:
         for name, prepare, check in ROWS:
             prepare(tunnels)
             for tunnel in tunnels:
+                tunnel.own.events()
                 try:
                     text = check(tunnel)
                 except (OSError, Failure) as error:
                     text = "FAILED"
-                    where = "%s, %s, %s" % (self.name, tunnel.column.name, name)
-                    self.failures.append("%s: %s" % (where, error or type(error).__name__))
+                    where = "%s, %s" % (tunnel.column.name, name)
+                    self.failures.append("%s: %s; %s" % (where, error or type(error).__name__, tunnel.last_words()))
                 self.cells[name, tunnel.column] = text
 
     def show(self) -> None:
