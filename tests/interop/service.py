@@ -26,7 +26,6 @@ class Service:
     def __init__(self) -> None:
         self._holder = self._bound(0)
         self.port: int = self._holder.getsockname()[1]
-        self._listening: socket.socket | None = None
 
     @staticmethod
     def _bound(port: int) -> socket.socket:
@@ -35,11 +34,16 @@ class Service:
         bound.bind(("127.0.0.1", port))
         return bound
 
+    def listening(self) -> socket.socket:
+        """It listens until this is closed."""
+        listening = self._bound(self.port)
+        listening.listen(512)
+        return listening
+
     @contextlib.contextmanager
     def up(self, handler: Handler) -> Iterator[list[str]]:
         """Serves each client in a thread of its own. What goes wrong there is in the list, and fails the end."""
-        listening = self._bound(self.port)
-        listening.listen(512)
+        listening = self.listening()
         troubles: list[str] = []
         serving: list[threading.Thread] = []
 
