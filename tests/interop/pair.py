@@ -6,6 +6,7 @@ import contextlib
 import socket
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Optional
@@ -125,7 +126,7 @@ class Pair:
         """One stream through the tunnel, so that the streams with which nodes get to know each other are over."""
         with connect(self.port) as client:
             client.sendall(b"?")
-            with accept(self.server, threading.Event()) as server:
+            with accept(self.server, lambda: False) as server:
                 if server.recv(1) != b"?":
                     raise Failure("%s: the tunnel does not work" % self.column.name)
         deadline = time.monotonic() + MEETING
@@ -161,12 +162,13 @@ def connect(port: int) -> socket.socket:
     return socket.create_connection(("127.0.0.1", port), 10)
 
 
-def accept(server: socket.socket, over: threading.Event) -> socket.socket:
-    """The connection of this run's client; once the client or its stream is `over` there may be none to come."""
+def accept(server: socket.socket, over: Callable[[], bool], late: float = 1) -> socket.socket:
+    """The connection of this run's client; once the client or its stream is `over` there may be none to come, and it is
+    waited for only for so many seconds."""
     patience: Optional[float] = None
     while patience is None or time.monotonic() < patience:
         with contextlib.suppress(TimeoutError, socket.timeout):
             return server.accept()[0]
-        if over.is_set():
-            patience = patience or time.monotonic() + 1
+        if over():
+            patience = patience or time.monotonic() + late
     raise NeverReached

@@ -317,8 +317,8 @@ def close_filters(both: Both) -> None:
     both.own.listen("one", both.service.port)
     both.own.listen("two", 1)
     port = both.own.forward("one", both.kubo.peer_id)
-    refuses(lambda: both.own.close_mounts(), "filter")
-    refuses(lambda: both.own.close_mounts(all=True, protocol="one"), "filter")
+    refuses(lambda: both.own.close_mounts(), "nothing says which mounts to close")
+    refuses(lambda: both.own.close_mounts(all=True, protocol="one"), "cannot be combined")
     for filters, count in (
         ({"listen": "127.0.0.1:0"}, 0),
         ({"protocol": "two", "target": both.target}, 0),
