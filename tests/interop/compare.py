@@ -4,9 +4,9 @@
     compare.py FOLDER KUBO...
 
 KUBO is what scripts/kubo.sh prints. A cell such as "3+2/20" says: in 3 of 20 repetitions bytes were missing, in 2 more
-they were all there, but one of the two programs saw a reset in place of an end of file. (A Kubo makes an end of file of
-every reset, so that its programs take what was cut for whole.) data.py says whose doing it was. Exit status 0 if nothing
-hung, and if bytes were not missing more often with this library at one end than with a Kubo at both.
+they were all there, but one of the two programs saw a reset in place of an end of file. (A Kubo makes an end of file
+of every reset, so that its programs take what was cut for whole.) data.py says whose doing it was. Exit status 0 if
+nothing hung, and if bytes were not missing more often with this library at one end than with a Kubo at both.
 """
 
 from __future__ import annotations

@@ -3,8 +3,9 @@
 
     data.py KUBO [FOLDER]
 
-KUBO is what scripts/kubo.sh prints. FOLDER is where the nodes keep what they write; without it a fresh one is taken, and removed if all is right. Exit
-status 0 only if nothing was lost but what losses.py lists as Kubo's, and our node's frame log shows that it was Kubo.
+KUBO is what scripts/kubo.sh prints. FOLDER is where the nodes keep what they write; without it a fresh one is taken,
+and removed if all is right. Exit status 0 only if nothing was lost but what losses.py lists as Kubo's, and the frame
+log of our node shows that it was Kubo.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Fresh identities for Kubo, of each kind that libp2p has: the peer id and the private key in libp2p's protobuf form."""
+"""Fresh identities for Kubo, of each kind that libp2p has."""
 
 from __future__ import annotations
 
@@ -166,7 +166,9 @@ def ecdsa() -> tuple[bytes, bytes]:
     """Of P-256, as X.509 and SEC 1 have them."""
     private, (x, y) = P256.key()
     point = b"\4" + x.to_bytes(32, "big") + y.to_bytes(32, "big")
-    key = der(0x30, integer(1), der(4, private.to_bytes(32, "big")), der(0xA0, OID_P256), der(0xA1, der(3, b"\0", point)))
+    key = der(
+        0x30, integer(1), der(4, private.to_bytes(32, "big")), der(0xA0, OID_P256), der(0xA1, der(3, b"\0", point))
+    )
     return public_key(OID_EC + OID_P256, point), key
 
 

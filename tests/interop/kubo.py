@@ -109,17 +109,13 @@ def main() -> None:
     path, where, security, addresses = sys.argv[1:]
     clean_environment("IPFS_PATH", "LIBP2P_FORCE_PNET")
     folder = Path(where).resolve()
-    identity, swarm_key = folder / "identity", folder / "swarm.key"
-    files = {
-        "identity": identity if identity.exists() else None,
-        "swarm_key": swarm_key if swarm_key.exists() else None,
-    }
+    identity, swarm_key = (name if name.exists() else None for name in (folder / "identity", folder / "swarm.key"))
     commands: dict[str, Any] = {}
     node: Node | Daemon
     if path.endswith(".so"):
-        node = Node(os.path.abspath(path), folder, addresses, security, **files)
+        node = Node(os.path.abspath(path), folder, addresses, security, identity=identity, swarm_key=swarm_key)
     else:
-        node = Daemon(os.path.abspath(path), folder, addresses, security, **files)
+        node = Daemon(os.path.abspath(path), folder, addresses, security, identity=identity, swarm_key=swarm_key)
         commands["command"] = node.command
     serve(
         {"peer_id": node.peer_id, "addresses": node.addresses},

@@ -20,7 +20,7 @@ PR_SET_PDEATHSIG = 1
 
 
 class Daemon:
-    """A daemon with its repository below `folder`, which has to be there; a second one for the same folder goes on with
+    """A daemon with its repository below `folder`, which has to be there; a later one for the same folder goes on with
     the first one's identity.
 
     It listens on `addresses`, multiaddrs with commas between, and secures TCP connections with `security`, "tls",

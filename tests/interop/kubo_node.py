@@ -14,8 +14,8 @@ from typing import Any, Optional
 
 
 class Node:
-    """A node with a repository of its own below `folder`, which has to be there; a later one for the same folder goes on
-    with the first one's identity.
+    """A node with a repository of its own below `folder`, which has to be there; a later one for the same folder goes
+    on with the first one's identity.
 
     It listens on `address`, a multiaddr or several with commas between, over QUIC, or over TCP with yamux and
     `security`, "tls", "noise" or "tls,noise". `identity` is a file with its peer id and private key (else it makes

@@ -3,9 +3,9 @@
 
     limits.py FOLDER KUBO...
 
-KUBO is what scripts/kubo.sh prints. A Kubo has 256 streams on a QUIC connection, 8 connections with a peer, and a resource
-manager that counts the streams of each peer; what it allows follows from the computer's memory. What our node says of
-each client that was not served has to name Kubo's limit. Exit status 0 only if it is so.
+KUBO is what scripts/kubo.sh prints. A Kubo has 256 streams on a QUIC connection, 8 connections with a peer, and a
+resource manager that counts the streams of each peer; what it allows follows from the computer's memory. What our node
+says of each client that was not served has to speak of a limit. Exit status 0 only if it is so.
 """
 
 from __future__ import annotations
@@ -26,11 +26,10 @@ from child import Failure
 from kubo import LISTEN, Kubo
 from own import Fields, Own
 
-LOG = Path(os.environ["LOGF"]) if "LOGF" in os.environ else None
 CLIENTS = 2000
 # Seconds for each client to be answered or refused.
 PATIENCE = 60
-PROTOCOL = "/x/limits"
+PROTOCOL = "/x/crowd"
 #: Files of this process, which has both ends of every tunnel.
 DESCRIPTORS = 2 * CLIENTS + 200
 
@@ -58,20 +57,19 @@ class Crowd:
     async def client(self, port: int) -> None:
         writer = None
         try:
-            async with asyncio.timeout(PATIENCE):
-                reader, writer = await asyncio.open_connection("127.0.0.1", port)
-                number = os.urandom(8)
-                writer.write(number)
-                answer = await reader.readexactly(8)
+            reader, writer = await asyncio.wait_for(asyncio.open_connection("127.0.0.1", port), PATIENCE)
+            number = os.urandom(8)
+            writer.write(number)
+            answer = await asyncio.wait_for(reader.readexactly(8), PATIENCE)
             end = "answered" if answer == number else "answered wrongly"
-        except TimeoutError:
+        except (asyncio.TimeoutError, TimeoutError):
             end = "hangs"
         except asyncio.IncompleteReadError:
             end = "eof"
         except ConnectionError:
             end = "reset"
         self.ends[end] += 1
-        if self.ends.total() == CLIENTS:
+        if sum(self.ends.values()) == CLIENTS:
             self.said = self._own.events()
             self._settled.set()
         await self._settled.wait()
@@ -117,7 +115,7 @@ def run(path: Path, folder: Path, transport: str, ours_forwards: bool) -> list[s
         where = Path(tempfile.mkdtemp(dir=folder))
         kubo = stack.enter_context(Kubo(path, where, LISTEN[transport], identity=identities.make("Ed25519")))
         options = {"transports": transport, "listen.addresses": LISTEN[transport], "open.timeout": "20s"}
-        own = stack.enter_context(Own(LOG, **options))
+        own = stack.enter_context(Own(None, **options))
         started = time.monotonic()
         people, connections = asyncio.run(crowd(kubo, own, ours_forwards))
         took = time.monotonic() - started
@@ -135,9 +133,11 @@ def run(path: Path, folder: Path, transport: str, ours_forwards: bool) -> list[s
     unserved = ends["reset"] + ends["eof"]
     if ours_forwards and ends["eof"]:
         wrong.append("%s: %d clients of our node saw an end of file" % (name, ends["eof"]))
-    blamed = sum(count for text, count in said.items() if "limit" in text)
+    blamed = sum(count for text, count in said.items() if re.search(r"\blimit\b", text))
     if ours_forwards and blamed < unserved:
-        wrong.append("%s: of %d clients that were not served our node speaks of a limit for %d" % (name, unserved, blamed))
+        wrong.append(
+            "%s: of %d clients that were not served our node speaks of a limit for %d" % (name, unserved, blamed)
+        )
     return wrong
 
 

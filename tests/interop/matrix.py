@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""The compatibility matrix: p2pmount and Kubo, either way, over each transport, for each kind of key that Kubo may have.
+"""The compatibility matrix: p2pmount and Kubo, either way, over each transport, for each kind of key of Kubo's.
 
     matrix.py FOLDER KUBO...
 
@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import socket
 import sys
 import tempfile
 import threading
@@ -150,7 +151,7 @@ def target_down(tunnel: Tunnel) -> str:
                 raise Failure("without a target the client got something")
     except ConnectionResetError:
         seen = "reset"
-    except TimeoutError:
+    except (TimeoutError, socket.timeout):
         raise Failure("without a target the client saw nothing for %d s" % REFUSED) from None
     if tunnel.column.ours_forwards and seen != "reset":
         raise Failure("our node made an end of file of the refusal")
@@ -219,9 +220,7 @@ class Table:
         repository = self._folder / "kubo"
         repository.mkdir(parents=True)
         addresses = ",".join(LISTEN[transport] for transport in dict.fromkeys(c.transport for c in self.columns))
-        kubo = stack.enter_context(
-            Kubo(self._kubo, repository, addresses, identity=identities.make(self._kind))
-        )
+        kubo = stack.enter_context(Kubo(self._kubo, repository, addresses, identity=identities.make(self._kind)))
         tunnels = []
         for column in self.columns:
             tunnel = Tunnel(kubo, self._folder, column)
@@ -261,7 +260,10 @@ def main() -> int:
     turn = threading.Lock()
     with tempfile.TemporaryDirectory(prefix="matrix-", dir=sys.argv[1]) as folder:
         tables = [
-            [Table(Path(kubo).resolve(), kind, found, Path(folder).resolve() / str(number) / kind) for kind in identities.KINDS]
+            [
+                Table(Path(kubo).resolve(), kind, found, Path(folder).resolve() / str(number) / kind)
+                for kind in identities.KINDS
+            ]
             for number, kubo in enumerate(sys.argv[2:])
         ]
 

@@ -3,8 +3,8 @@
 
     semantics.py FOLDER IPFS
 
-IPFS is what `scripts/kubo.sh current` prints. Exit status 0 only if everything was as Kubo's tests and its help say, and
-where this library does better, as docs/from-ipfs-p2p.md says.
+IPFS is what `scripts/kubo.sh current` prints. Exit status 0 only if everything was as Kubo's tests and its help say,
+and where this library does otherwise, as docs/from-ipfs-p2p.md says.
 """
 
 from __future__ import annotations
@@ -72,10 +72,10 @@ def expect(found: object, wanted: object, what: str) -> None:
         raise Failure("%s: %r, not %r" % (what, found, wanted))
 
 
-def refuses(call: Callable[[], object], text: str) -> None:
+def refuses(text: str, call: Callable[..., object], *arguments: object, **named: object) -> None:
     """The call fails and says so."""
     try:
-        call()
+        call(*arguments, **named)
     except Failure as failure:
         if text not in str(failure):
             raise Failure("it was refused with other words than %r: %s" % (text, failure)) from None
@@ -107,7 +107,7 @@ def ends_without_data(port: int) -> str:
             return "eof"
     except (ConnectionResetError, BrokenPipeError):
         return "reset"
-    except TimeoutError:
+    except (TimeoutError, socket.timeout):
         raise Failure("a client that is not served sees nothing for %d s" % END) from None
 
 
@@ -138,7 +138,7 @@ def both_end(ends: tuple[socket.socket, socket.socket]) -> None:
         end.settimeout(END)
         try:
             await_end(end)
-        except TimeoutError:
+        except (TimeoutError, socket.timeout):
             raise Failure("an end of a stream that was closed is still open after %d s" % END) from None
 
 
@@ -172,20 +172,20 @@ def listening_twice(both: Both) -> None:
     """a protocol is registered once, whatever its target"""
     both.ipfs("p2p", "listen", "/x/once", both.target)
     for target in (both.target, "/ip4/127.0.0.1/tcp/1"):
-        refuses(lambda target=target: both.ipfs("p2p", "listen", "/x/once", target), "listener already registered")
+        refuses("listener already registered", both.ipfs, "p2p", "listen", "/x/once", target)
     both.own.listen("once", both.service.port)
     for port in (both.service.port, 1):
-        refuses(lambda port=port: both.own.listen("once", port), "a listener for protocol /x/once is already registered")
+        refuses("a listener for protocol /x/once is already registered", both.own.listen, "once", port)
 
 
 def bad_arguments(both: Both) -> None:
     """port 0 as a target, names outside /x/"""
-    refuses(lambda: both.ipfs("p2p", "listen", "/x/zero", "/ip4/127.0.0.1/tcp/0"), "port can not be 0")
-    refuses(lambda: both.own.listen("zero", 0), "port 0")
+    refuses("port can not be 0", both.ipfs, "p2p", "listen", "/x/zero", "/ip4/127.0.0.1/tcp/0")
+    refuses("port 0", both.own.listen, "zero", 0)
     for name in ("/other", "/p2p-test"):
-        refuses(lambda name=name: both.ipfs("p2p", "listen", name, both.target), "protocol name must be within '/x/' namespace")
-        refuses(lambda name=name: both.own.listen(name, both.service.port), "/x/")
-        refuses(lambda name=name: both.own.forward(name, both.kubo.peer_id), "/x/")
+        refuses("protocol name must be within '/x/' namespace", both.ipfs, "p2p", "listen", name, both.target)
+        refuses("/x/", both.own.listen, name, both.service.port)
+        refuses("/x/", both.own.forward, name, both.kubo.peer_id)
     expect((both.kubos_mounts(), both.own.lists("listeners"), both.own.lists("forwards")), ([], [], []), "what is left")
 
 
@@ -242,9 +242,9 @@ def streams_listed(both: Both) -> None:
         ((number, *row),) = both.kubos_streams()
         expect(row, ["/x/idle", "/p2p/" + own, both.target], "the row of p2p stream ls")
         (stream,) = both.own.lists("streams")
-        found = (stream["protocol"], stream["origin"], stream["target"], stream["side"], stream["peer"])
+        row = [stream[name] for name in ("protocol", "origin", "target", "side", "peer")]
         origin = "127.0.0.1:%d" % client.getsockname()[1]
-        expect(found, ("/x/idle", origin, "/p2p/" + kubo, "forward", kubo), "our row")
+        expect(row, ["/x/idle", origin, "/p2p/" + kubo, "forward", kubo], "our row")
         expect((stream["bytes_out"], stream["bytes_in"]), (1, 1), "bytes")
     both.tidy()
     both.own.listen("idle", both.service.port)
@@ -253,8 +253,8 @@ def streams_listed(both: Both) -> None:
         expect(int(later) > int(number), True, "numbers of streams grow")
         expect(row, ["/x/idle", "/ip4/127.0.0.1/tcp/%d" % client.getsockname()[1], "/p2p/" + own], "p2p stream ls")
         (stream,) = both.own.lists("streams")
-        found = (stream["protocol"], stream["origin"], stream["target"], stream["side"])
-        expect(found, ("/x/idle", "/p2p/" + kubo, ours, "listener"), "our row")
+        row = [stream[name] for name in ("protocol", "origin", "target", "side")]
+        expect(row, ["/x/idle", "/p2p/" + kubo, ours, "listener"], "our row")
 
 
 def stream_closed_by_number(both: Both) -> None:
@@ -272,7 +272,7 @@ def stream_closed_by_number(both: Both) -> None:
         both.own.close_stream(stream["id"])
         both_end(second)
         soon("Kubo has no stream", lambda: not both.kubos_streams())
-        refuses(lambda: both.own.close_stream(stream["id"]), "no stream")
+        refuses("no stream", both.own.close_stream, stream["id"])
 
 
 def streams_outlive_mounts(both: Both) -> None:
@@ -303,8 +303,8 @@ def close_filters(both: Both) -> None:
     both.ipfs("p2p", "listen", "/x/two", "/ip4/127.0.0.1/tcp/1")
     port = both.kubo_forwards("/x/one")
     listen = "/ip4/127.0.0.1/tcp/%d" % port
-    refuses(lambda: both.ipfs("p2p", "close"), "no matching options given")
-    refuses(lambda: both.ipfs("p2p", "close", "-a", "-p", "/x/one"), "can't combine --all with other matching options")
+    refuses("no matching options given", both.ipfs, "p2p", "close")
+    refuses("can't combine --all with other matching options", both.ipfs, "p2p", "close", "-a", "-p", "/x/one")
     for arguments, count in (
         (("-l", LISTEN["tcp"]), 0),
         (("-p", "/x/two", "-t", both.target), 0),
@@ -317,8 +317,8 @@ def close_filters(both: Both) -> None:
     both.own.listen("one", both.service.port)
     both.own.listen("two", 1)
     port = both.own.forward("one", both.kubo.peer_id)
-    refuses(lambda: both.own.close_mounts(), "nothing says which mounts to close")
-    refuses(lambda: both.own.close_mounts(all=True, protocol="one"), "cannot be combined")
+    refuses("nothing says which mounts to close", both.own.close_mounts)
+    refuses("cannot be combined", both.own.close_mounts, all=True, protocol="one")
     for filters, count in (
         ({"listen": "127.0.0.1:0"}, 0),
         ({"protocol": "two", "target": both.target}, 0),
@@ -335,7 +335,7 @@ def refused_at_negotiation(both: Both) -> None:
     expect(ends_without_data(both.own.forward("nowhere", both.kubo.peer_id)), "reset", "a client of our forward")
     said = [str(event.get("message")) for event in both.own.events() if event["kind"] == "refused"]
     expect(any("/x/nowhere" in text for text in said), True, "our event names the protocol: %s" % said)
-    refuses(lambda: both.own.forward("nowhere", both.kubo.peer_id, verify="true"), "/x/nowhere")
+    refuses("/x/nowhere", both.own.forward, "nowhere", both.kubo.peer_id, verify="true")
     ends_without_data(both.kubo_forwards("/x/nowhere"))
     # And later, without making them anew.
     both.ipfs("p2p", "listen", "/x/nowhere", both.target)
@@ -361,7 +361,7 @@ def refused_at_first_read(both: Both) -> None:
                     raise Failure("somebody answered for a protocol that is closed")
         except (ConnectionResetError, BrokenPipeError):
             pass
-        except TimeoutError:
+        except (TimeoutError, socket.timeout):
             raise Failure("a client of a protocol that is closed sees nothing for %d s" % END) from None
 
 

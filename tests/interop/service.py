@@ -21,7 +21,7 @@ Handler = Callable[[socket.socket], None]
 
 
 class Service:
-    """A port of 127.0.0.1. It is held while nothing listens on it, so that a client is refused and nobody else gets it."""
+    """A port of 127.0.0.1, held while nothing listens on it: clients are refused then, and nobody else gets it."""
 
     def __init__(self) -> None:
         self._holder = self._bound(0)
