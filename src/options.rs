@@ -149,7 +149,7 @@ pub static TABLE: &[Spec] = &[
         scopes: &[Node],
         live: false,
         secret: false,
-        doc: "Streams of a TCP connection that may wait to be accepted: of those that the node opens more wait for their turn, of those that the peer opens more are reset. Kubo accepts 256.",
+        doc: "Streams of a TCP connection that may wait to be accepted: of those that the node opens more wait for their turn; of those that the peer opens twice as many may wait, and more are reset. Kubo accepts 256.",
     },
     Spec {
         name: "connection.frame",
