@@ -65,7 +65,7 @@ current() {
         mkdir -p "$cache"
         new=$(mktemp -d "$cache/new-XXXXXX")
         # Without C and without FUSE it needs nothing but go.
-        (cd "$module" && CGO_ENABLED=0 GOTOOLCHAIN=local go build -mod=readonly -buildvcs=false -trimpath -tags nofuse \
+        (cd "$module" && CGO_ENABLED=0 go build -mod=readonly -buildvcs=false -trimpath -tags nofuse \
             -ldflags "-s -w" -o "$new/ipfs" github.com/ipfs/kubo/cmd/ipfs) >&2 ||
             { rm -rf "$new"; fail "Kubo $version could not be built"; }
         cp "$module/go.mod" "$module/go.sum" "$new"

@@ -25,16 +25,11 @@ from typing import Union
 import p2pmount
 from child import Failure
 from losses import TABLES, losses
-from pair import Column, Pair
+from pair import Column, Pair, columns
 from rows import CUTS, ROWS, Cut, Row
 from run import Run, run_logged
 
 EVERY_ROW: list[Union[Row, Cut]] = [*ROWS, *CUTS]
-COLUMNS = [
-    Column(ours_forwards, transport, security)
-    for ours_forwards in (True, False)
-    for transport, security in (("tcp", "tls"), ("tcp", "noise"), ("quic", "tls"))
-]
 
 
 @dataclass
@@ -80,18 +75,19 @@ class Matrix:
     def __init__(self, kubo: Path, folder: Path) -> None:
         self.kubo = kubo
         self.folder = folder
-        self.cells = {(row.name, column): Cell() for row in EVERY_ROW for column in COLUMNS}
+        self.columns = columns()
+        self.cells = {(row.name, column): Cell() for row in EVERY_ROW for column in self.columns}
         key = folder / "identity"
         with p2pmount.Node(identity_file=key, listen_addresses="") as node:
             self.identity = (node.peer_id, key.read_bytes())
 
     def run(self) -> None:
-        with ThreadPoolExecutor(2) as columns, ThreadPoolExecutor(2) as cuts:
-            jobs = [columns.submit(self.column, column) for column in COLUMNS]
+        with ThreadPoolExecutor(2) as pool, ThreadPoolExecutor(2) as cuts:
+            jobs = [pool.submit(self.column, column) for column in self.columns]
             jobs += [
                 cuts.submit(self.cut, row, column)
                 for row in CUTS
-                for column in COLUMNS
+                for column in self.columns
                 if row.what != "the path is cut" or column.transport != "quic"
             ]
             for job in jobs:
@@ -129,9 +125,9 @@ class Matrix:
 
     def show(self) -> None:
         print()
-        print(" ".join(["%-50s" % "", *("%-14s" % column.name for column in COLUMNS)]))
+        print(" ".join(["%-50s" % "", *("%-14s" % column.name for column in self.columns)]))
         for row in EVERY_ROW:
-            cells = [self.cells[row.name, column] for column in COLUMNS]
+            cells = [self.cells[row.name, column] for column in self.columns]
             print(" ".join(["%-50s" % row.name, *("%-14s" % (cell.text if cell.runs else "-") for cell in cells)]))
 
 

@@ -20,11 +20,10 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import identities
-import p2pmount
 from child import Failure
 from kubo import LISTEN, Kubo
 from own import Own
-from pair import Column
+from pair import Column, columns
 from service import (
     Crowd,
     Service,
@@ -40,22 +39,6 @@ from service import (
 SIZE, CLIENTS = 64, 100
 # Seconds for a client to see that there is no target, and for a forward to recover.
 REFUSED, RECOVERY = 10, 20
-
-
-def has_websocket() -> bool:
-    """Whether the library has that transport."""
-    try:
-        p2pmount.Node(transports="ws", listen_addresses="").close()
-    except p2pmount.BadOptionError:
-        return False
-    return True
-
-
-def columns() -> list[Column]:
-    ways = [("tcp", "tls"), ("tcp", "noise"), ("quic", "tls")]
-    if has_websocket():
-        ways.append(("ws", "noise"))
-    return [Column(ours, transport, security) for ours in (True, False) for transport, security in ways]
 
 
 class Tunnel:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Optional
 
+import p2pmount
 from child import Failure
 from frames import FrameLog
 from identities import Identity
@@ -43,6 +44,23 @@ class Column:
     @property
     def file_name(self) -> str:
         return self.name.replace(">", "-").replace(" ", "-").replace("/", "")
+
+
+def has_websocket() -> bool:
+    """Whether the library has that transport."""
+    try:
+        p2pmount.Node(transports="ws", listen_addresses="").close()
+    except p2pmount.BadOptionError:
+        return False
+    return True
+
+
+def columns() -> list[Column]:
+    """Either way, over every transport."""
+    ways = [("tcp", "tls"), ("tcp", "noise"), ("quic", "tls")]
+    if has_websocket():
+        ways.append(("ws", "noise"))
+    return [Column(ours, transport, security) for ours in (True, False) for transport, security in ways]
 
 
 class Relay:
