@@ -134,6 +134,8 @@ def run(path: Path, folder: Path, transport: str, ours_forwards: bool) -> list[s
     unserved = ends["reset"] + ends["eof"]
     if not ours_forwards and unserved:
         wrong.append("%s: %d clients were not served, though our node allows more" % (name, unserved))
+    if ours_forwards and transport == "quic" and connections < CLIENTS / 256:
+        wrong.append("%s: %d connections are too few for a Kubo, which has 256 streams on each" % (name, connections))
     if ours_forwards and ends["eof"]:
         wrong.append("%s: %d clients of our node saw an end of file" % (name, ends["eof"]))
     blamed = sum(count for text, count in said.items() if re.search(r"\blimit\b", text))

@@ -1,4 +1,4 @@
-"""What Kubo (v0.22) loses, cell by cell.
+"""What Kubo loses, cell by cell: v0.22, and where v0.43 differs (CURRENT).
 
 Kubo copies each direction in a loop of its own; what ends first, ends the whole: an end of file closes the local
 connection and the stream, an error closes the one and resets the other, and the second loop then resets what the first
