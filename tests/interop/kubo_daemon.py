@@ -14,8 +14,8 @@ import subprocess
 from pathlib import Path
 from typing import Any, Optional
 
-# Seconds: for one command, for the daemon's beginning, for its orderly end.
-COMMAND, START, STOP = 20, 30, 8
+# Seconds: for one command, for the daemon's orderly end.
+COMMAND, STOP = 20, 8
 PR_SET_PDEATHSIG = 1
 
 
@@ -119,10 +119,6 @@ class Daemon:
         """The daemon ends in order."""
         self._daemon.send_signal(signal.SIGTERM)
         self._daemon.wait(STOP)
-
-    def kill(self) -> None:
-        self._daemon.kill()
-        self._daemon.wait()
 
 
 def environment(repository: Path) -> dict[str, str]:
