@@ -35,7 +35,7 @@ export P2PMOUNT_NETWORK := local
 .DEFAULT_GOAL := help
 BINDINGS := python go node cpp
 
-.PHONY: help lib demo installed test test-core test-languages interop $(BINDINGS:%=test-%) check check-rust check-header check-symbols check-c \
+.PHONY: help lib demo installed test test-core test-languages test-interop interop $(BINDINGS:%=test-%) check check-rust check-header check-symbols check-c \
         check-tools $(BINDINGS:%=check-%) install uninstall header asan valgrind fuzz bench bench-chart bench-peers lab-bench fmt tools clean
 
 help: ## this list
@@ -55,7 +55,7 @@ demo: lib ## two nodes, one tunnel, one web server, checked byte for byte
 	    -o $(TARGET_DIR)/demo/tunnel -L$(RELEASE) -lp2pmount -Wl,-rpath,$(RELEASE)
 	python3 examples/demo.py $(TARGET_DIR)/demo/tunnel $(TRANSPORT)
 
-test: test-core $(BINDINGS:%=test-%) test-languages ## every test
+test: test-core $(BINDINGS:%=test-%) test-languages test-interop ## every test; against a real Kubo only if CI=true
 	@echo "test: all right"
 
 test-core: ## the library: unit, end to end, C programs, installation
@@ -77,8 +77,11 @@ installed: lib
 test-languages: lib ## a listener in each language, a forward in each other
 	scripts/languages.sh
 
-interop: lib ## the data matrix against a real Kubo
-	scripts/interop.sh
+interop: lib ## against a real Kubo, an old and a current one; PARTS="matrix semantics limits compare data"
+	scripts/interop.sh $(PARTS)
+
+test-interop: lib
+	@scripts/interop.sh test
 
 check: check-rust check-header check-symbols check-c check-tools $(BINDINGS:%=check-%) ## formatting, lints, header, symbols, manual
 	@echo "check: all right"

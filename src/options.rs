@@ -149,7 +149,7 @@ pub static TABLE: &[Spec] = &[
         scopes: &[Node],
         live: false,
         secret: false,
-        doc: "Streams of a TCP connection that may wait to be accepted: of those that the node opens more wait for their turn, of those that the peer opens more are reset. Kubo accepts 256.",
+        doc: "Streams of a TCP connection that may wait to be accepted: of those that the node opens more wait for their turn; of those that the peer opens twice as many may wait, and more are reset. Kubo accepts 256.",
     },
     Spec {
         name: "connection.frame",
@@ -185,7 +185,7 @@ pub static TABLE: &[Spec] = &[
         scopes: &[Node],
         live: false,
         secret: false,
-        doc: "Most streams opened on one connection; beyond it further connections to the peer are made, up to connections.per_peer, then new streams wait. 0 is 8,000 if the peer is another p2pmount, and 500 if not: many libp2p programs drop a connection at stream 513.",
+        doc: "Most streams opened on one connection; beyond it further connections to the peer are made, up to connections.per_peer, then new streams wait. 0 is 8,000 if the peer is another p2pmount. If not, it is 500 on TCP, since many libp2p programs drop a connection at stream 513, and 250 on QUIC, where they allow 256.",
     },
     Spec {
         name: "connection.window",

@@ -62,7 +62,9 @@ impl Reason {
             Reason::Finished => return None,
             Reason::LocalReset => (Status::Reset, "was reset by the local side"),
             Reason::PeerReset if received == 0 && kind == Kind::Forward => {
-                (Status::Reset, "was reset by the peer before anything came from it; its target may be down")
+                let what = "was reset by the peer before anything came from it; its target may be down, or a limit of its \
+                            own reached";
+                (Status::Reset, what)
             }
             Reason::PeerReset => (Status::Reset, "was reset by the peer"),
             Reason::ConnectionLost => (Status::Reset, "was cut because its connection was lost"),

@@ -21,9 +21,10 @@ use crate::address;
 pub const BUSY: usize = 4;
 
 /// Streams that one connection is given, if no option says otherwise: with another p2pmount, and with others, many of which
-/// drop a connection at stream 513.
+/// drop a connection at stream 513, and on QUIC let the one after stream 256 wait for ever.
 const STREAMS_SAME_KIND: usize = 8000;
 const STREAMS: usize = 500;
+const STREAMS_QUIC: usize = 250;
 
 /// The agent that a p2pmount calls itself is this and its version.
 pub const AGENT: &str = "p2pmount/";
@@ -225,12 +226,13 @@ impl Connections {
     pub fn choose(&self, peer: &PeerId) -> Option<Arc<Connection>> {
         let peers = self.peers.read();
         let peer = peers.get(peer)?;
-        let limit = match self.streams_per_connection {
+        let limit = |connection: &Connection| match self.streams_per_connection {
             0 if peer.shared.is_same_kind() => STREAMS_SAME_KIND,
+            0 if connection.transport() == "quic" => STREAMS_QUIC,
             0 => STREAMS,
             limit => limit,
         };
-        let usable = peer.connections.iter().filter(|connection| connection.streams() < limit);
+        let usable = peer.connections.iter().filter(|connection| connection.streams() < limit(connection));
         usable.min_by_key(|connection| connection.rank()).cloned()
     }
 

@@ -178,7 +178,8 @@ fn transport_config(options: &Values) -> transport::Config {
             receive_window_max: u32::try_from(options.size("stream.window")).unwrap_or(u32::MAX),
             connection_window_max: options.size("connection.window"),
             frame_size: options.size("connection.frame"),
-            accept_backlog: options.size("connection.backlog"),
+            // A peer that overruns this is reset a whole flock: for each stream that is refused it opens the next at once.
+            accept_backlog: 2 * options.size("connection.backlog"),
             ack_backlog: options.size("connection.backlog"),
             keep_alive: Some(yamux::KeepAlive { interval: keep_alive, timeout: keep_alive }),
             budget: Some(Arc::new(yamux::Budget::new(options.size("buffers.max")))),

@@ -234,6 +234,10 @@ impl Network {
     /// What a sentence about time that ran out says in the end: where `peer` is connected, or was looked for in vain.
     fn tried(&self, peer: &PeerId) -> String {
         if let Some(connection) = self.connections.first(peer) {
+            if self.connections.choose(peer).is_none() {
+                let count = self.connections.count(peer);
+                return format!("; {count} connections have as many streams as the limit connection.streams allows");
+            }
             return format!("; it is connected at {}, but did not answer", connection.address);
         }
         let addresses: Vec<_> = self.book.get(peer).iter().map(failure::short).collect();
@@ -361,7 +365,10 @@ fn broken(peer: &PeerId, protocol: &str, error: &io::Error) -> Error {
     match error.kind() {
         io::ErrorKind::ConnectionReset => Error::new(
             Status::Reset,
-            format!("peer {peer} reset the stream for protocol {protocol} while it was opened; its target may be down"),
+            format!(
+                "peer {peer} reset the stream for protocol {protocol} while it was opened; its target may be down, or a limit \
+                 of its own reached"
+            ),
         ),
         // The muxer's word for it.
         io::ErrorKind::OutOfMemory => Error::new(

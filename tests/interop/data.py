@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
 """The data matrix against a real Kubo: every byte, every end and every reset, both ways, over each transport.
 
-    data.py KUBO_LIBRARY [FOLDER]
+    data.py KUBO [FOLDER]
 
-FOLDER is where the nodes keep what they write; without it a fresh one is taken, and removed if all is right. Exit
-status 0 only if nothing was lost but what losses.py lists as Kubo's, and our node's frame log shows that it was Kubo.
+KUBO is what scripts/kubo.sh prints. FOLDER is where the nodes keep what they write; without it a fresh one is taken,
+and removed if all is right. Exit status 0 only if nothing was lost but what losses.py lists as Kubo's, and the frame
+log of our node shows that it was Kubo.
 """
 
 from __future__ import annotations
@@ -23,17 +24,12 @@ from typing import Union
 
 import p2pmount
 from child import Failure
-from losses import LOSSES, losses
-from pair import Column, Pair
+from losses import TABLES, losses
+from pair import Column, Pair, columns
 from rows import CUTS, ROWS, Cut, Row
 from run import Run, run_logged
 
 EVERY_ROW: list[Union[Row, Cut]] = [*ROWS, *CUTS]
-COLUMNS = [
-    Column(ours_forwards, transport, security)
-    for ours_forwards in (True, False)
-    for transport, security in (("tcp", "tls"), ("tcp", "noise"), ("quic", "tls"))
-]
 
 
 @dataclass
@@ -54,16 +50,16 @@ class Cell:
 
 
 def run_row(pair: Pair, row: Union[Row, Cut], cell: Cell) -> None:
-    """Runs a row as often as it says and judges it by the table."""
+    """Runs a row as often as it says and judges it by Kubo's table."""
     for _ in range(1 if isinstance(row, Cut) else row.repeat):
         cell.runs.append(run_logged(pair, row))
         if cell.runs[-1].faults:
             break
-    judge(row.name, pair.column, cell)
+    judge(row.name, pair.column, cell, pair.kubo.is_library)
 
 
-def judge(row: str, column: Column, cell: Cell) -> None:
-    often, words = losses(row, column)
+def judge(row: str, column: Column, cell: Cell, is_old: bool) -> None:
+    often, words = losses(row, column, is_old)
     for run in cell.runs:
         if run.faults:
             cell.failures.append(str(run))
@@ -76,42 +72,42 @@ def judge(row: str, column: Column, cell: Cell) -> None:
 
 
 class Matrix:
-    def __init__(self, library: Path, folder: Path) -> None:
-        self.library = library
+    def __init__(self, kubo: Path, folder: Path) -> None:
+        self.kubo = kubo
         self.folder = folder
-        self.cells = {(row.name, column): Cell() for row in EVERY_ROW for column in COLUMNS}
+        self.columns = columns()
+        self.cells = {(row.name, column): Cell() for row in EVERY_ROW for column in self.columns}
         key = folder / "identity"
         with p2pmount.Node(identity_file=key, listen_addresses="") as node:
             self.identity = (node.peer_id, key.read_bytes())
 
     def run(self) -> None:
-        with ThreadPoolExecutor(2) as columns, ThreadPoolExecutor(2) as cuts:
-            jobs = [columns.submit(self.column, column) for column in COLUMNS]
+        with ThreadPoolExecutor(2) as pool, ThreadPoolExecutor(2) as cuts:
+            jobs = [pool.submit(self.column, column) for column in self.columns]
             jobs += [
                 cuts.submit(self.cut, row, column)
                 for row in CUTS
-                for column in COLUMNS
-                if row.what != "the path is cut" or column.transport == "tcp"
+                for column in self.columns
+                if row.what != "the path is cut" or column.transport != "quic"
             ]
             for job in jobs:
                 job.result()
 
     @contextlib.contextmanager
     def pair(self, name: str, column: Column, relayed: bool = False) -> Iterator[Pair]:
-        pair = Pair(self.library, self.folder / name, column, self.identity, relayed)
+        pair = Pair(self.kubo, self.folder / name, column, self.identity, relayed)
         try:
             yield pair
         finally:
             pair.close()
 
     def column(self, column: Column) -> None:
-        name = column.name.replace(">", "-").replace(" ", "-")
-        with self.pair(name, column) as pair:
+        with self.pair(column.file_name, column) as pair:
             for row in ROWS:
                 self.cell(row, pair)
 
     def cut(self, row: Cut, column: Column) -> None:
-        name = ("%s-%s" % (column.name, row.name)).replace(">", "-").replace(" ", "-").replace(",", "")
+        name = "%s-%s" % (column.file_name, row.name.replace(" ", "-").replace(",", ""))
         with self.pair(name, column, row.what == "the path is cut") as pair:
             self.cell(row, pair)
 
@@ -129,9 +125,9 @@ class Matrix:
 
     def show(self) -> None:
         print()
-        print(" ".join(["%-50s" % "", *("%-14s" % column.name for column in COLUMNS)]))
+        print(" ".join(["%-50s" % "", *("%-14s" % column.name for column in self.columns)]))
         for row in EVERY_ROW:
-            cells = [self.cells[row.name, column] for column in COLUMNS]
+            cells = [self.cells[row.name, column] for column in self.columns]
             print(" ".join(["%-50s" % row.name, *("%-14s" % (cell.text if cell.runs else "-") for cell in cells)]))
 
 
@@ -140,12 +136,12 @@ def main() -> int:
         print((__doc__ or "").split("\n\n")[1].strip(), file=sys.stderr)
         return 2
     os.environ["P2PMOUNT_NETWORK"] = "local"
-    if strangers := LOSSES.keys() - {row.name for row in EVERY_ROW}:
+    names = {row.name for row in EVERY_ROW}
+    if strangers := {row for table in TABLES for row in table} - names:
         print("losses.py has rows that are not there: %s" % ", ".join(sorted(strangers)), file=sys.stderr)
         return 2
-    library = Path(sys.argv[1]).resolve()
     folder = Path(tempfile.mkdtemp(prefix="interop-", dir=sys.argv[2] if len(sys.argv) > 2 else None)).resolve()
-    matrix = Matrix(library, folder)
+    matrix = Matrix(Path(sys.argv[1]).resolve(), folder)
     started = time.monotonic()
     matrix.run()
     matrix.show()

@@ -1,56 +1,69 @@
-"""A real Kubo as a peer of the tests: v0.22.0 from the wheel of kubo-python, through its C functions.
+"""A real Kubo as a peer of the tests: v0.22.0 from the wheel of kubo-python, or a current one.
 
-    with Kubo(library, folder, transport="tcp", security="noise", identity=(peer_id, key)) as kubo:
+    with Kubo(path, folder, LISTEN["tcp"], "noise", identity=identity) as kubo:
         kubo.listen("web", 8080)
         kubo.addresses                                  # what another node dials
         kubo.connect("/ip4/127.0.0.1/tcp/4001/p2p/12D3...")
         kubo.forward("web", "12D3...")                  # the local port that leads there
 
-Each node (kubo_node.py) is a process of its own and listens on 127.0.0.1 only. Run as a program, this file is that
-process.
+`path` is what scripts/kubo.sh prints: the old one's shared library, used through its C functions (kubo_node.py), or the
+program `ipfs` (kubo_daemon.py). Each node is a process of its own and listens on 127.0.0.1 only. Run as a program, this
+file is that process.
 """
 
 from __future__ import annotations
 
-import argparse
 import base64
 import json
 import os
+import sys
 from pathlib import Path
 from typing import Any, Optional
 
 from child import Child, clean_environment, port_of, serve
+from identities import Identity
+from kubo_daemon import Daemon
 from kubo_node import Node
 
 #: Where a node listens for peers.
-LISTEN = {"tcp": "/ip4/127.0.0.1/tcp/0", "quic": "/ip4/127.0.0.1/udp/0/quic-v1"}
-
-Identity = tuple[str, bytes]
-"""A peer id, and the private key in libp2p's protobuf form, as `identity.file` keeps it."""
+LISTEN = {"tcp": "/ip4/127.0.0.1/tcp/0", "quic": "/ip4/127.0.0.1/udp/0/quic-v1", "ws": "/ip4/127.0.0.1/tcp/0/ws"}
+# Seconds for a node to be ready; a computer that does a lot besides takes long.
+BEGINNING = 40
 
 
 class Kubo(Child):
-    """A running node. `folder` has to be there and empty; without an identity it makes itself an RSA key."""
+    """A running node. `folder` has to be there and empty; without an identity it makes itself a key."""
 
     def __init__(
         self,
-        library: Path,
+        path: Path,
         folder: Path,
+        addresses: str,
+        security: str = "tls,noise",
         *,
-        transport: str = "tcp",
-        security: str = "tls",
         identity: Optional[Identity] = None,
         swarm_key: Optional[bytes] = None,
     ) -> None:
+        self.is_library = path.suffix == ".so"
         if identity is not None:
             peer_id, key = identity
             (folder / "identity").write_text(json.dumps([peer_id, base64.b64encode(key).decode()]))
         if swarm_key is not None:
             (folder / "swarm.key").write_bytes(swarm_key)
-        super().__init__("Kubo", __file__, str(library), str(folder), "--" + transport, "--" + security)
-        hello = self.answer()
+        self._arguments = [str(path), str(folder), security]
+        self._begin(addresses)
+
+    def _begin(self, addresses: str) -> None:
+        super().__init__("Kubo", __file__, *self._arguments, addresses)
+        hello = self.answer(BEGINNING)
         self.peer_id: str = hello["peer_id"]
         self.addresses: list[str] = hello["addresses"]
+
+    def restart(self) -> None:
+        """Ends in order and begins anew, with the same identity and the same ports. Mounts are not kept."""
+        self.shut_down()
+        self.close()
+        self._begin(",".join(address.partition("/p2p/")[0] for address in self.addresses))
 
     def listen(self, protocol: str, port: int) -> None:
         """Exposes the port of 127.0.0.1."""
@@ -77,6 +90,10 @@ class Kubo(Child):
         """Closes what listens and forwards, of one protocol or of all; streams live on. Returns how many it were."""
         return int(self.ask("close", protocol))
 
+    def command(self, *arguments: str) -> str:
+        """What `ipfs` prints for these arguments; a `Failure` with what it says when it fails. Not with the library."""
+        return str(self.ask("command", *arguments))
+
     def shut_down(self) -> None:
         """The node ends in order and takes its connections with it; the process stays."""
         self.ask("shut down")
@@ -89,38 +106,31 @@ class Kubo(Child):
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser()
-    parser.add_argument("library")
-    parser.add_argument("folder", type=Path)
-    parser.add_argument("--tcp", dest="transport", action="store_const", const="tcp")
-    parser.add_argument("--quic", dest="transport", action="store_const", const="quic")
-    parser.add_argument("--tls", dest="security", action="store_const", const="tls")
-    parser.add_argument("--noise", dest="security", action="store_const", const="noise")
-    options = parser.parse_args()
+    path, where, security, addresses = sys.argv[1:]
     clean_environment("IPFS_PATH", "LIBP2P_FORCE_PNET")
-    folder = options.folder.resolve()
-    identity, swarm_key = folder / "identity", folder / "swarm.key"
-    node = Node(
-        os.path.abspath(options.library),
-        folder,
-        LISTEN[options.transport],
-        options.security,
-        identity=identity if identity.exists() else None,
-        swarm_key=swarm_key if swarm_key.exists() else None,
-    )
+    folder = Path(where).resolve()
+    identity, swarm_key = (name if name.exists() else None for name in (folder / "identity", folder / "swarm.key"))
+    commands: dict[str, Any] = {}
+    node: Node | Daemon
+    if path.endswith(".so"):
+        node = Node(os.path.abspath(path), folder, addresses, security, identity=identity, swarm_key=swarm_key)
+    else:
+        node = Daemon(os.path.abspath(path), folder, addresses, security, identity=identity, swarm_key=swarm_key)
+        commands["command"] = node.command
     serve(
         {"peer_id": node.peer_id, "addresses": node.addresses},
         {
+            **commands,
             "listen": lambda protocol, port: node.listen(protocol, "/ip4/127.0.0.1/tcp/%d" % port),
             "forward": lambda protocol, peer_id: port_of(node.forward(protocol, LISTEN["tcp"], peer_id)),
             "connect": node.connect,
-            "list": lambda: node.values("P2PListListeners"),
-            "peers": lambda: node.values("ListPeersIDs"),
-            "close": lambda protocol: node.call("P2PClose", protocol, "", "", not protocol, True, True),
-            "shut down": lambda: node.check("CleanupNode", good=0),
+            "list": node.lists,
+            "peers": node.peers,
+            "close": node.close_mounts,
+            "shut down": node.shut_down,
         },
     )
-    # Its own shutdown has been seen to hang, and there is nothing to keep.
+    # The library's own end has been seen to hang, and there is nothing to keep; the daemon ends with this process.
     os._exit(0)
 
 

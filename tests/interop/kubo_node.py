@@ -14,10 +14,12 @@ from typing import Any, Optional
 
 
 class Node:
-    """A node with a repository of its own below `folder`, which has to be there.
+    """A node with a repository of its own below `folder`, which has to be there; a later one for the same folder goes
+    on with the first one's identity.
 
-    It listens on `address`, over TCP with yamux and `security`, or over QUIC. `identity` is a file with its peer id and
-    private key (else it makes itself an RSA key), `swarm_key` the file of a private network's key.
+    It listens on `address`, a multiaddr or several with commas between, over QUIC, or over TCP with yamux and
+    `security`, "tls", "noise" or "tls,noise". `identity` is a file with its peer id and private key (else it makes
+    itself an RSA key), `swarm_key` the file of a private network's key.
     """
 
     def __init__(
@@ -38,13 +40,14 @@ class Node:
         self._libc.free.argtypes = [ctypes.c_void_p]
         self._log = folder / "kubo.log"
         repository = folder / "repository"
-        repository.mkdir()
         self._repository = str(repository).encode()
-        if self.call("CreateRepo") < 0:
-            sys.exit("Kubo could not make its repository: %s" % self._log.read_text())
+        if not repository.exists():
+            repository.mkdir()
+            if self.call("CreateRepo") < 0:
+                sys.exit("Kubo could not make its repository: %s" % self._log.read_text())
+            if swarm_key is not None:
+                swarm_key.rename(repository / "swarm.key")
         configure(repository / "config", address, security, resource_manager, identity)
-        if swarm_key is not None:
-            swarm_key.rename(repository / "swarm.key")
         if self.call("RunNode") != 1:
             sys.exit("Kubo did not start: %s" % self._log.read_text())
         self.peer_id = self.text("GetNodeID")
@@ -95,6 +98,18 @@ class Node:
         (made,) = {row["ListenAddress"] for row in self._forwards()} - before
         return made
 
+    def lists(self) -> Any:
+        return self.values("P2PListListeners")
+
+    def peers(self) -> Any:
+        return self.values("ListPeersIDs")
+
+    def close_mounts(self, protocol: str) -> int:
+        return self.call("P2PClose", protocol, "", "", not protocol, True, True)
+
+    def shut_down(self) -> None:
+        self.check("CleanupNode", good=0)
+
     def _forwards(self) -> list[dict[str, str]]:
         return (self.values("P2PListListeners") or {}).get("Forwards") or []
 
@@ -102,9 +117,9 @@ class Node:
 def configure(path: Path, address: str, security: str, resource_manager: bool, identity: Optional[Path]) -> None:
     """Changes the configuration of a fresh repository."""
     config = json.loads(path.read_text())
-    quic = "quic" in address
+    addresses = address.split(",")
     config["Bootstrap"] = []
-    config["Addresses"].update(Swarm=[address], API=[], Gateway=[], Announce=[], AppendAnnounce=[], NoAnnounce=[])
+    config["Addresses"].update(Swarm=addresses, API=[], Gateway=[], Announce=[], AppendAnnounce=[], NoAnnounce=[])
     config["Discovery"] = {"MDNS": {"Enabled": False}}
     config["AutoNAT"] = {"ServiceMode": "disabled"}
     config["Routing"] = {"Type": "none"}
@@ -115,10 +130,16 @@ def configure(path: Path, address: str, security: str, resource_manager: bool, i
         RelayClient={"Enabled": False},
         RelayService={"Enabled": False},
         Transports={
-            "Network": {"TCP": not quic, "QUIC": quic, "Websocket": False, "WebTransport": False, "Relay": False},
+            "Network": {
+                "TCP": any(one.rpartition("/tcp/")[2].isdigit() for one in addresses),
+                "QUIC": any("/quic-v1" in one for one in addresses),
+                "Websocket": any(one.endswith("/ws") for one in addresses),
+                "WebTransport": False,
+                "Relay": False,
+            },
             "Security": {
-                "TLS": 100 if security == "tls" else False,
-                "Noise": 100 if security == "noise" else False,
+                "TLS": 100 if "tls" in security else False,
+                "Noise": 100 if "noise" in security else False,
             },
             # What it can besides, mplex, it cannot do well, and today's Kubo has it no more.
             "Multiplexers": {"Yamux": 100, "Mplex": False},

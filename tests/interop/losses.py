@@ -1,4 +1,4 @@
-"""What Kubo (v0.22) loses, cell by cell.
+"""What Kubo loses, cell by cell: v0.22, and where v0.43 differs (CURRENT).
 
 Kubo copies each direction in a loop of its own; what ends first, ends the whole: an end of file closes the local
 connection and the stream, an error closes the one and resets the other, and the second loop then resets what the first
@@ -123,8 +123,17 @@ LOSSES: dict[str, tuple[str, str, str, str]] = {
 }
 
 
-def losses(row: str, column: Column) -> tuple[str, set[str]]:
+#: Where a current Kubo (v0.43) differs.
+CURRENT: dict[str, tuple[str, str, str, str]] = {}
+
+TABLES = (LOSSES, CURRENT)
+
+
+def losses(row: str, column: Column, is_old: bool) -> tuple[str, set[str]]:
     """How often Kubo loses something in a cell, and the words for it."""
     place = (0 if column.ours_forwards else 2) + (1 if column.transport == "quic" else 0)
-    often, *words = LOSSES.get(row, ("", "", "", ""))[place].split() or ["never"]
+    cells = LOSSES.get(row, ("", "", "", ""))
+    if not is_old:
+        cells = CURRENT.get(row, cells)
+    often, *words = cells[place].split() or ["never"]
     return often, set(words)

@@ -6,20 +6,22 @@ import contextlib
 import socket
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Optional
 
+import p2pmount
 from child import Failure
 from frames import FrameLog
-from kubo import Identity, Kubo
+from identities import Identity
+from kubo import LISTEN, Kubo
 from own import Own
 from rows import NeverReached
 
 PROTOCOL = "/x/data"
 # Seconds for what nodes say to each other when they meet.
 MEETING = 5
-LISTEN = {"tcp": "/ip4/127.0.0.1/tcp/0", "quic": "/ip4/127.0.0.1/udp/0/quic-v1"}
 
 
 @dataclass(frozen=True)
@@ -36,7 +38,29 @@ class Column:
 
     @property
     def name(self) -> str:
-        return "%s %s" % (self.way, "QUIC" if self.transport == "quic" else self.security)
+        names = {"tcp": self.security, "quic": "QUIC", "ws": "/ws"}
+        return "%s %s" % (self.way, names[self.transport])
+
+    @property
+    def file_name(self) -> str:
+        return self.name.replace(">", "-").replace(" ", "-").replace("/", "")
+
+
+def has_websocket() -> bool:
+    """Whether the library has that transport."""
+    try:
+        p2pmount.Node(transports="ws", listen_addresses="").close()
+    except p2pmount.BadOptionError:
+        return False
+    return True
+
+
+def columns() -> list[Column]:
+    """Either way, over every transport."""
+    ways = [("tcp", "tls"), ("tcp", "noise"), ("quic", "tls")]
+    if has_websocket():
+        ways.append(("ws", "noise"))
+    return [Column(ours, transport, security) for ours in (True, False) for transport, security in ways]
 
 
 class Relay:
@@ -78,7 +102,7 @@ class Relay:
 class Pair:
     """A Kubo and a node of ours, connected, with a tunnel between them."""
 
-    def __init__(self, library: Path, folder: Path, column: Column, identity: Identity, relayed: bool = False) -> None:
+    def __init__(self, kubo: Path, folder: Path, column: Column, identity: Identity, relayed: bool = False) -> None:
         self.column = column
         folder.mkdir()
         (folder / "kubo").mkdir()
@@ -88,13 +112,7 @@ class Pair:
         self.relay: Optional[Relay] = None
         with contextlib.ExitStack() as stack:
             self.kubo = stack.enter_context(
-                Kubo(
-                    library,
-                    folder / "kubo",
-                    transport=column.transport,
-                    security=column.security,
-                    identity=identity,
-                )
+                Kubo(kubo, folder / "kubo", LISTEN[column.transport], column.security, identity=identity)
             )
             self.own = stack.enter_context(
                 Own(
@@ -126,7 +144,7 @@ class Pair:
         """One stream through the tunnel, so that the streams with which nodes get to know each other are over."""
         with connect(self.port) as client:
             client.sendall(b"?")
-            with accept(self.server, threading.Event()) as server:
+            with accept(self.server, lambda: False) as server:
                 if server.recv(1) != b"?":
                     raise Failure("%s: the tunnel does not work" % self.column.name)
         deadline = time.monotonic() + MEETING
@@ -162,12 +180,13 @@ def connect(port: int) -> socket.socket:
     return socket.create_connection(("127.0.0.1", port), 10)
 
 
-def accept(server: socket.socket, over: threading.Event) -> socket.socket:
-    """The connection of this run's client; once the client or its stream is `over` there may be none to come."""
+def accept(server: socket.socket, over: Callable[[], bool], late: float = 1) -> socket.socket:
+    """The connection of this run's client; once the client or its stream is `over` there may be none to come, and it is
+    waited for only for so many seconds."""
     patience: Optional[float] = None
     while patience is None or time.monotonic() < patience:
         with contextlib.suppress(TimeoutError, socket.timeout):
             return server.accept()[0]
-        if over.is_set():
-            patience = patience or time.monotonic() + 1
+        if over():
+            patience = patience or time.monotonic() + late
     raise NeverReached

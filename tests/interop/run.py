@@ -66,7 +66,7 @@ def run_once(pair: Pair, row: Union[Row, Cut]) -> Run:
     changed = threading.Condition()
     client, server = Side("the client", changed), Side("the server", changed)
     over = threading.Event()
-    beginnings = (functools.partial(connect, pair.port), functools.partial(accept, pair.server, over))
+    beginnings = (functools.partial(connect, pair.port), functools.partial(accept, pair.server, over.is_set))
     threads = [
         threading.Thread(target=client.run, args=(beginnings[0], row.client, server), daemon=True),
         threading.Thread(target=server.run, args=(beginnings[1], row.server, client), daemon=True),
