@@ -257,7 +257,7 @@ pub static TABLE: &[Spec] = &[
         scopes: &[Node],
         live: false,
         secret: false,
-        doc: "Multiaddrs on which the node accepts peers; auto is every transport on a free port of the loopback interface (network=local) or of all interfaces; empty: the node only dials.",
+        doc: "Multiaddrs on which the node accepts peers; auto is TCP and QUIC, as far as transports has them, each on a free port of the loopback interface (network=local) or of all interfaces, or WebSocket with transports=ws; empty: the node only dials. A WebSocket is /ip4/0.0.0.0/tcp/8080/ws.",
     },
     Spec {
         name: "log.fd",
@@ -374,7 +374,7 @@ pub static TABLE: &[Spec] = &[
         scopes: &[Node],
         live: false,
         secret: false,
-        doc: "Encryption of TCP connections, in order of preference. QUIC always uses TLS 1.3.",
+        doc: "Encryption of TCP and WebSocket connections, in order of preference. QUIC always uses TLS 1.3.",
     },
     Spec {
         name: "stream.window",
@@ -432,12 +432,12 @@ pub static TABLE: &[Spec] = &[
     },
     Spec {
         name: "transports",
-        kind: Kind::Choices(&["tcp", "quic"]),
-        default: "tcp,quic",
+        kind: Kind::Choices(&["tcp", "quic", "ws"]),
+        default: "tcp,quic,ws",
         scopes: &[Node],
         live: false,
         secret: false,
-        doc: "Transports the node listens on and dials, the preferred first: where a peer has addresses of several, the others are dialled a quarter of a second later.",
+        doc: "Transports the node has, the preferred first: where a peer has addresses of several, the others are dialled a quarter of a second later. ws is WebSocket, for paths on which only HTTP passes; with others beside it the node listens on it only where listen.addresses says so.",
     },
     Spec {
         name: "verify",
@@ -846,7 +846,7 @@ mod tests {
         );
         assert_eq!(
             sentence("transports", "tcp,tcp"),
-            "option transports: 'tcp,tcp' is not one or more of tcp, quic, comma separated"
+            "option transports: 'tcp,tcp' is not one or more of tcp, quic, ws, comma separated"
         );
         assert!(sentence("peers.allow", "nobody").starts_with("option peers.allow: "));
         assert!(sentence("listen.addresses", "/ip4/1.2.3.4").starts_with("option listen.addresses: "));

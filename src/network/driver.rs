@@ -172,6 +172,7 @@ fn transport_config(options: &Values) -> transport::Config {
     transport::Config {
         tcp: has("tcp"),
         quic: has("quic"),
+        ws: has("ws"),
         security: options.list("security").map(str::to_owned).collect(),
         local: options.text("network") == "local",
         yamux: yamux::Config {

@@ -12,6 +12,7 @@ mod security;
 mod streams;
 mod tls;
 mod transport;
+mod websocket;
 mod yamux;
 
 use std::{
@@ -394,7 +395,13 @@ fn no_address(peer: &PeerId) -> Error {
 fn automatic_addresses(options: &Values) -> Vec<Multiaddr> {
     let hosts =
         if options.text("network") == "local" { ["/ip4/127.0.0.1", "/ip6/::1"] } else { ["/ip4/0.0.0.0", "/ip6/::"] };
-    let transports = options.list("transports").map(|name| if name == "quic" { "udp/0/quic-v1" } else { "tcp/0" });
+    // An HTTP port is something to ask for.
+    let only = options.list("transports").count() == 1;
+    let transports = options.list("transports").filter_map(|name| match name {
+        "quic" => Some("udp/0/quic-v1"),
+        "ws" => only.then_some("tcp/0/ws"),
+        _ => Some("tcp/0"),
+    });
     let texts = transports.flat_map(|transport| hosts.map(|host| format!("{host}/{transport}")));
     texts.filter_map(|text| text.parse().ok()).collect()
 }

@@ -1,5 +1,5 @@
-//! The ways to a peer: TCP (encrypted, with yamux) and QUIC v1, behind one guard that resolves names and keeps a local node
-//! local.
+//! The ways to a peer: TCP, plain or as WebSocket (encrypted, with yamux), and QUIC v1, behind one guard that resolves names
+//! and keeps a local node local.
 
 use std::{
     fmt, io,
@@ -35,6 +35,7 @@ use socket2::{Domain, Socket, Type};
 use super::{
     failure, protocols, quic,
     security::{Secured, Security},
+    websocket::{self, WebSocket},
     yamux,
 };
 use crate::{
@@ -52,12 +53,13 @@ const READ_AHEAD: usize = 128 * 1024;
 pub struct Config {
     pub tcp: bool,
     pub quic: bool,
+    pub ws: bool,
     /// `tls` and `noise`, the preferred first.
     pub security: Vec<String>,
     /// Nothing but the loopback interface, and no name look-ups.
     pub local: bool,
     pub yamux: yamux::Config,
-    /// Bounds one attempt to connect over TCP, all handshakes included.
+    /// Bounds one attempt to connect over TCP or WebSocket, all handshakes included.
     pub connect_timeout: Duration,
 }
 
@@ -77,18 +79,29 @@ pub fn build(keypair: &Keypair, config: Config) -> Result<Boxed<Connection>> {
     } else {
         OptionalTransport::none()
     };
+    let security = Security::new(keypair, &config.security, yamux::PROTOCOL)?;
+    let sockets = || tcp::tokio::Transport::new(tcp::Config::new().nodelay(true)).map_err(SocketError);
     let tcp = if config.tcp {
-        let security = Security::new(keypair, &config.security, yamux::PROTOCOL)?;
+        let (security, yamux) = (security.clone(), config.yamux.clone());
         let upgrade = move |socket, point: ConnectedPoint| {
-            upgrade(BufReader::with_capacity(READ_AHEAD, socket), end(&point), security.clone(), config.yamux.clone())
+            upgrade(BufReader::with_capacity(READ_AHEAD, socket), end(&point), security.clone(), yamux.clone())
         };
-        let socket = tcp::tokio::Transport::new(tcp::Config::new().nodelay(true)).map_err(SocketError);
-        OptionalTransport::some(TransportTimeout::new(socket.and_then(upgrade), config.connect_timeout))
+        OptionalTransport::some(TransportTimeout::new(sockets().and_then(upgrade), config.connect_timeout))
     } else {
         OptionalTransport::none()
     };
-    let either = OrTransport::new(quic, tcp).map(|output, _| match output {
-        Either::Left(output) | Either::Right(output) => output,
+    let ws = if config.ws {
+        let yamux = config.yamux;
+        let upgrade = move |socket, point: ConnectedPoint| {
+            let (security, yamux) = (security.clone(), yamux.clone());
+            async move { upgrade(websocket::handshake(socket, &point).await?, end(&point), security, yamux).await }
+        };
+        OptionalTransport::some(TransportTimeout::new(WebSocket(sockets()).and_then(upgrade), config.connect_timeout))
+    } else {
+        OptionalTransport::none()
+    };
+    let either = OrTransport::new(quic, OrTransport::new(tcp, ws)).map(|output, _| match output {
+        Either::Left(output) | Either::Right(Either::Left(output) | Either::Right(output)) => output,
     });
     Ok(Guard { inner: Arc::new(Mutex::new(either.boxed())), local: config.local }.boxed())
 }
@@ -267,13 +280,19 @@ async fn resolve(address: &Multiaddr) -> io::Result<Vec<Multiaddr>> {
         .await
         .map_err(|error| io::Error::new(error.kind(), format!("the name {host} cannot be resolved: {error}")))?;
     let with = |ip: IpAddr| -> Multiaddr {
-        address
-            .iter()
-            .map(|part| match part {
-                Protocol::Dns(_) | Protocol::Dns4(_) | Protocol::Dns6(_) => ip.into(),
-                other => other,
-            })
-            .collect()
+        let mut found = Multiaddr::empty();
+        for part in address {
+            match part {
+                Protocol::Dns(_) | Protocol::Dns4(_) | Protocol::Dns6(_) => found.push(ip.into()),
+                // Which of its sites is meant a web server knows by the name.
+                Protocol::Ws(path) => {
+                    found.push(Protocol::Sni(host.as_str().into()));
+                    found.push(Protocol::Ws(path));
+                }
+                other => found.push(other),
+            }
+        }
+        found
     };
     Ok(found.map(|found| found.ip()).filter(|ip| if ip.is_ipv4() { v4 } else { v6 }).map(with).collect())
 }
