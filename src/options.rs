@@ -413,6 +413,15 @@ pub static TABLE: &[Spec] = &[
         doc: "Most streams with one peer, both directions together; 0 for no limit of its own.",
     },
     Spec {
+        name: "swarm.key",
+        kind: Kind::Path,
+        default: "",
+        scopes: &[Node],
+        live: false,
+        secret: false,
+        doc: "File with the key of a private network, in the form of Kubo's swarm.key (/base16/, /base64/ or /bin/), which its owner alone may be able to use: only nodes with the same key can connect, over TCP and WebSocket. QUIC cannot carry it: by default it is then off, and beside a transports that names it an error. Empty for no private network.",
+    },
+    Spec {
         name: "target.timeout",
         kind: Kind::Duration { min: MILLISECOND, max: DAY },
         default: "10s",
@@ -728,6 +737,13 @@ impl Values {
         for spec in TABLE.iter().filter(|spec| spec.live) {
             self.inherit(spec.name, node);
         }
+    }
+
+    /// Puts another value in the place of a default that does not go with what was given.
+    pub fn adapt(&mut self, name: &str, text: &str) -> Result<()> {
+        let spec = find(name)?;
+        self.values.insert(spec.name, (text.to_owned(), check(spec, text)?, Source::Default));
+        Ok(())
     }
 
     /// The value in force as text, and who gave it; a secret's text is hidden.

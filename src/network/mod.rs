@@ -6,6 +6,7 @@ mod connections;
 mod driver;
 mod failure;
 mod frames;
+mod private;
 mod protocols;
 mod quic;
 mod security;
@@ -79,14 +80,16 @@ pub struct Network {
 }
 
 impl Network {
-    /// Starts the network and returns when the listening addresses are bound. `options` are the node's.
+    /// Starts the network and returns when the listening addresses are bound. `options` are the node's; a default among them
+    /// that cannot be is changed to what is.
     pub async fn start(
         identity: &Identity,
-        options: &Values,
+        options: &mut Values,
         descriptors: &Descriptors,
         observer: Arc<dyn Observer>,
         runtime: &Handle,
     ) -> Result<Network> {
+        let key = private::network_key(options)?;
         let (commands, inbox) = mpsc::unbounded_channel();
         let network = Network {
             peer: identity.peer_id(),
@@ -97,7 +100,7 @@ impl Network {
             book: Arc::default(),
             local: options.text("network") == "local",
         };
-        driver::start(&network, identity, options, descriptors, observer, inbox, runtime).await?;
+        driver::start(&network, identity, (options, key), descriptors, observer, inbox, runtime).await?;
         Ok(network)
     }
 
@@ -409,6 +412,10 @@ fn automatic_addresses(options: &Values) -> Vec<Multiaddr> {
 /// Whether the node has what a listening address asks for.
 fn check_listening(address: &Multiaddr, options: &Values) -> Result<()> {
     let transport = address::transport_name(address);
+    if transport == "quic" && !options.text("swarm.key").is_empty() {
+        let sentence = format!("option listen.addresses: {address} is one of QUIC, but {}", private::NO_QUIC);
+        return Err(Error::new(Status::BadOption, sentence));
+    }
     if !options.list("transports").any(|name| name == transport) {
         return Err(Error::new(
             Status::BadOption,

@@ -27,13 +27,14 @@ use libp2p::{
     },
     identity::Keypair,
     multiaddr::Protocol,
+    pnet::PreSharedKey,
     tcp,
 };
 use parking_lot::Mutex;
 use socket2::{Domain, Socket, Type};
 
 use super::{
-    failure, protocols, quic,
+    failure, private, protocols, quic,
     security::{Secured, Security},
     websocket::{self, WebSocket},
     yamux,
@@ -56,6 +57,8 @@ pub struct Config {
     pub ws: bool,
     /// `tls` and `noise`, the preferred first.
     pub security: Vec<String>,
+    /// Of the private network, whose nodes alone can connect.
+    pub network_key: Option<PreSharedKey>,
     /// Nothing but the loopback interface, and no name look-ups.
     pub local: bool,
     pub yamux: yamux::Config,
@@ -79,22 +82,25 @@ pub fn build(keypair: &Keypair, config: Config) -> Result<Boxed<Connection>> {
     } else {
         OptionalTransport::none()
     };
-    let security = Security::new(keypair, &config.security, yamux::PROTOCOL)?;
+    let links = Links {
+        network_key: config.network_key,
+        security: Security::new(keypair, &config.security, yamux::PROTOCOL)?,
+        yamux: config.yamux,
+    };
     let sockets = || tcp::tokio::Transport::new(tcp::Config::new().nodelay(true)).map_err(SocketError);
     let tcp = if config.tcp {
-        let (security, yamux) = (security.clone(), config.yamux.clone());
+        let links = links.clone();
         let upgrade = move |socket, point: ConnectedPoint| {
-            upgrade(BufReader::with_capacity(READ_AHEAD, socket), end(&point), security.clone(), yamux.clone())
+            links.clone().upgrade(BufReader::with_capacity(READ_AHEAD, socket), end(&point))
         };
         OptionalTransport::some(TransportTimeout::new(sockets().and_then(upgrade), config.connect_timeout))
     } else {
         OptionalTransport::none()
     };
     let ws = if config.ws {
-        let yamux = config.yamux;
         let upgrade = move |socket, point: ConnectedPoint| {
-            let (security, yamux) = (security.clone(), yamux.clone());
-            async move { upgrade(websocket::handshake(socket, &point).await?, end(&point), security, yamux).await }
+            let links = links.clone();
+            async move { links.upgrade(websocket::handshake(socket, &point).await?, end(&point)).await }
         };
         OptionalTransport::some(TransportTimeout::new(WebSocket(sockets()).and_then(upgrade), config.connect_timeout))
     } else {
@@ -103,7 +109,8 @@ pub fn build(keypair: &Keypair, config: Config) -> Result<Boxed<Connection>> {
     let either = OrTransport::new(quic, OrTransport::new(tcp, ws)).map(|output, _| match output {
         Either::Left(output) | Either::Right(Either::Left(output) | Either::Right(output)) => output,
     });
-    Ok(Guard { inner: Arc::new(Mutex::new(either.boxed())), local: config.local }.boxed())
+    let private = config.network_key.is_some();
+    Ok(Guard { inner: Arc::new(Mutex::new(either.boxed())), local: config.local, private }.boxed())
 }
 
 /// Whose part is to be played: with hole punching (libp2p specs, `relay/DCUtR.md`) both ends dial.
@@ -114,41 +121,54 @@ fn end(point: &ConnectedPoint) -> Endpoint {
     }
 }
 
-/// Makes a connection of a socket: encryption, then the muxer. It saves the round trips it can: the dialer's proposals travel
-/// with what follows them, and the muxer is part of the handshake where both ends can do that.
-async fn upgrade<C>(socket: C, end: Endpoint, security: Security, yamux: yamux::Config) -> io::Result<Connection>
-where
-    C: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-{
-    #[cfg(feature = "plaintext-bench")]
-    if super::security::encryption_is_disabled() {
-        let (peer, stream) = security.plain(socket, end).await?;
-        return Ok((peer, StreamMuxerBox::new(yamux.muxer(stream, end))));
+/// Makes connections of sockets.
+#[derive(Clone)]
+struct Links {
+    network_key: Option<PreSharedKey>,
+    security: Security,
+    yamux: yamux::Config,
+}
+
+impl Links {
+    /// The private network's key, encryption, then the muxer. It saves the round trips it can: the dialer's proposals travel with
+    /// what follows them, and the muxer is part of the handshake where both ends can do that.
+    async fn upgrade<C>(self, socket: C, end: Endpoint) -> io::Result<Connection>
+    where
+        C: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let Links { network_key, security, yamux } = self;
+        let socket = private::admit(socket, network_key).await?;
+        #[cfg(feature = "plaintext-bench")]
+        if super::security::encryption_is_disabled() {
+            let (peer, stream) = security.plain(socket, end).await?;
+            return Ok((peer, StreamMuxerBox::new(yamux.muxer(stream, end))));
+        }
+        let Secured { peer, stream, muxer_agreed } = security.secure(socket, end).await?;
+        if muxer_agreed {
+            return Ok((peer, StreamMuxerBox::new(yamux.muxer(stream, end))));
+        }
+        let (_, stream) = protocols::agree(stream, vec![yamux::PROTOCOL], end).await?;
+        Ok((peer, StreamMuxerBox::new(yamux.muxer(stream, end))))
     }
-    let Secured { peer, stream, muxer_agreed } = security.secure(socket, end).await?;
-    if muxer_agreed {
-        return Ok((peer, StreamMuxerBox::new(yamux.muxer(stream, end))));
-    }
-    let (_, stream) = protocols::agree(stream, vec![yamux::PROTOCOL], end).await?;
-    Ok((peer, StreamMuxerBox::new(yamux.muxer(stream, end))))
 }
 
 static BINDING: PerProcess<Mutex<()>> = PerProcess::new();
 
-/// Looks up names before dialling, and refuses to leave the loopback interface on a local node.
+/// Looks up names before dialling, and refuses to leave the loopback interface on a local node, or the private network.
 struct Guard {
     inner: Arc<Mutex<Boxed<Connection>>>,
     local: bool,
+    private: bool,
 }
 
 impl Guard {
     /// The sentence why this address is out of bounds, if it is.
     fn refusal(&self, address: &Multiaddr) -> Option<io::Error> {
         let reason = match self.local {
-            false => return None,
             true if address::has_dns(address) => "names are not looked up with network=local",
             true if !address::is_loopback(address) => "network=local allows loopback addresses only",
-            true => return None,
+            _ if self.private && address::transport_name(address) == "quic" => private::NO_QUIC,
+            _ => return None,
         };
         Some(io::Error::new(io::ErrorKind::PermissionDenied, reason))
     }
