@@ -1,16 +1,21 @@
-//! The node's key: who it is on the network. Kept in a file as libp2p's protobuf private key (libp2p specs, peer-ids, "Keys").
+//! The node's key: who it is on the network. A file of it is made in libp2p's protobuf form (libp2p specs, peer-ids, "Keys"), and
+//! read in all of [`forms`].
+
+pub mod forms;
 
 use std::{fmt, path::Path};
 
 use libp2p::{PeerId, identity::Keypair};
 
+use self::forms::{Form, PrivateKey};
 use crate::{
     error::{Error, Result, Status},
     secret::SecretFile,
 };
 
-/// An RSA key of 8,192 bits has less than a third of this.
-const MAX_FILE: u64 = 16 * 1024;
+/// Kubo's configuration has less than a tenth of this, and every key less than that.
+const MAX_FILE: u64 = 128 * 1024;
+const LARGER: &str = "a libp2p private key";
 
 /// A private key and the peer id that follows from it. Its `Debug` form is the peer id alone.
 #[derive(Clone)]
@@ -52,11 +57,10 @@ impl Identity {
 
     /// `None` if there is no such file.
     fn load(file: SecretFile<'_>) -> Result<Option<Self>> {
-        let Some(bytes) = file.read(MAX_FILE, "a libp2p private key")? else { return Ok(None) };
-        match Keypair::from_protobuf_encoding(&bytes) {
-            Ok(keypair) => Ok(Some(Self::from(keypair))),
-            // The decoder's own words are left out: nothing of what the file holds may get into a sentence.
-            Err(_) => Err(file.bad(foreign(&bytes))),
+        let Some(bytes) = file.read(MAX_FILE, LARGER)? else { return Ok(None) };
+        match PrivateKey::decode(&bytes) {
+            Ok(key) => Ok(Some(Self::from(key.keypair))),
+            Err(why) => Err(file.bad(why)),
         }
     }
 
@@ -84,27 +88,15 @@ impl fmt::Debug for Identity {
     }
 }
 
-/// What a file that is no key seems to be, as the end of a sentence.
-fn foreign(bytes: &[u8]) -> &'static str {
-    const WANTED: &str = "is damaged or not a libp2p private key (protobuf); it was left as it is";
-    let text = bytes.trim_ascii();
-    if text.is_empty() {
-        return "is empty; remove it to have a new key made";
+/// Writes the key of the file `from` to the new file `to`, for its owner alone. Fails with [`Status::BadKey`].
+pub fn export(from: &Path, form: Form, to: &Path) -> Result<()> {
+    let (source, target) = (SecretFile::new("key file", from)?, SecretFile::new("key file", to)?);
+    let bytes = source.read(MAX_FILE, LARGER)?.ok_or_else(|| source.bad("does not exist"))?;
+    let key = PrivateKey::decode(&bytes).map_err(|why| source.bad(why))?;
+    match target.create(&key.encode(form)?)? {
+        true => Ok(()),
+        false => Err(target.bad("exists already, and none is ever overwritten; name another one")),
     }
-    if text.starts_with(b"-----BEGIN") {
-        return "is a PEM file, not a libp2p private key (protobuf)";
-    }
-    if text.starts_with(b"{") {
-        return "is a JSON file, not a libp2p private key (protobuf); Kubo's is its Identity.PrivKey, decoded from base64";
-    }
-    if text.starts_with(b"/key/swarm/psk/") {
-        return "is the key of a private network, not a libp2p private key (protobuf)";
-    }
-    let base64 = |b: &u8| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'/' | b'-' | b'_' | b'=' | b'\n' | b'\r');
-    if text.iter().all(base64) {
-        return "is text, not a libp2p private key (protobuf); if it is base64, decode it: base64 -d";
-    }
-    WANTED
 }
 
 #[cfg(test)]
@@ -184,7 +176,7 @@ mod tests {
         let good = Identity::generate().keypair.to_protobuf_encoding().unwrap();
         let mut flipped = good.clone();
         flipped[20] ^= 1;
-        let damaged = "is damaged or not a libp2p private key (protobuf); it was left as it is";
+        let damaged = "is damaged or not a libp2p private key; it was left as it is";
         let public = Identity::generate().keypair.public().encode_protobuf();
         for (bytes, why) in [
             (&b""[..], "is empty; remove it to have a new key made"),
@@ -193,19 +185,46 @@ mod tests {
             (&flipped, damaged),
             (&public, damaged),
             (&[0xff; 68], damaged),
-            (b"-----BEGIN OPENSSH PRIVATE KEY-----\n", "is a PEM file, not a libp2p private key (protobuf)"),
-            (
-                b"{\"Identity\":{}}",
-                "is a JSON file, not a libp2p private key (protobuf); Kubo's is its Identity.PrivKey, decoded from base64",
-            ),
-            (b"/key/swarm/psk/1.0.0/\n", "is the key of a private network, not a libp2p private key (protobuf)"),
-            (b"CAESQA==\n", "is text, not a libp2p private key (protobuf); if it is base64, decode it: base64 -d"),
-            (&[0; 16 * 1024 + 1], "is larger than 16384 bytes and so not a libp2p private key"),
+            (&[0; 128 * 1024 + 1], "is larger than 131072 bytes and so not a libp2p private key"),
         ] {
             let folder = tempfile::tempdir().unwrap();
             let path = file(folder.path(), bytes);
             assert_eq!(refusal(&path).message, format!("key file '{}' {why}", path.display()));
         }
+    }
+
+    #[test]
+    fn a_key_is_exported_to_a_new_file_for_its_owner_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        let made = Identity::load_or_create(&at("key")).unwrap();
+        for (name, form) in Form::ALL {
+            export(&at("key"), form, &at(name)).unwrap();
+            assert_eq!(fs::metadata(at(name)).unwrap().mode() & 0o7777, 0o600);
+            assert_eq!(Identity::load_or_create(&at(name)).unwrap().peer_id(), made.peer_id());
+        }
+        assert_eq!(fs::read(at("key")).unwrap(), fs::read(at("libp2p-protobuf-cleartext")).unwrap());
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 4, "a temporary file was left");
+        let refused = |from: &str, to: &str| {
+            let error = export(&at(from), Form::Base64, &at(to)).unwrap_err();
+            assert_eq!(error.status, Status::BadKey);
+            error.message.replace(folder.path().to_str().unwrap(), "")
+        };
+        let before = fs::read(at("key")).unwrap();
+        assert_eq!(
+            refused("base64", "key"),
+            "key file '/key' exists already, and none is ever overwritten; name another one"
+        );
+        assert_eq!(fs::read(at("key")).unwrap(), before);
+        assert_eq!(refused("nowhere", "new"), "key file '/nowhere' does not exist");
+        assert_eq!(
+            refused("key", "none/new"),
+            "key file '/none/new' can not be made: its folder '/none' does not exist"
+        );
+        fs::write(at("broken"), "").unwrap();
+        fs::set_permissions(at("broken"), fs::Permissions::from_mode(0o600)).unwrap();
+        assert_eq!(refused("broken", "new"), "key file '/broken' is empty; remove it to have a new key made");
+        assert!(!at("nowhere").exists() && !at("new").exists());
     }
 
     #[test]

@@ -248,7 +248,7 @@ pub static TABLE: &[Spec] = &[
         scopes: &[Node],
         live: false,
         secret: false,
-        doc: "File of the node's private key (libp2p's protobuf encoding), made with mode 0600 if missing, never overwritten; empty for a new Ed25519 key each time.",
+        doc: "File of the node's private key, made with mode 0600 if missing (Ed25519 in libp2p's protobuf encoding), never overwritten. It may also be base64 of that, PKCS #8 in PEM, as `ipfs key export` and openssl write them, or Kubo's file config; RSA, secp256k1 and ECDSA (P-256) will do, too. p2p_key_export turns one form into another; empty for a new Ed25519 key each time.",
     },
     Spec {
         name: "listen.addresses",

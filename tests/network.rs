@@ -198,10 +198,8 @@ fn a_damaged_key_file_is_refused_and_left_as_it_is() {
     let mut damaged = fs::read(&path).unwrap();
     damaged[20] ^= 1;
     fs::write(&path, &damaged).unwrap();
-    let sentence = format!(
-        "key file '{}' is damaged or not a libp2p private key (protobuf); it was left as it is",
-        path.display()
-    );
+    let sentence =
+        format!("key file '{}' is damaged or not a libp2p private key; it was left as it is", path.display());
     let error = assert_error(TestNode::try_open(&given), Status::BadKey, &[]);
     assert_eq!(error.message, sentence);
     assert_eq!(fs::read(&path).unwrap(), damaged);
