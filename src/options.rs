@@ -446,7 +446,7 @@ pub static TABLE: &[Spec] = &[
         scopes: &[Node],
         live: false,
         secret: false,
-        doc: "Transports the node has, the preferred first: where a peer has addresses of several, the others are dialled a quarter of a second later. ws is WebSocket, for paths on which only HTTP passes; with others beside it the node listens on it only where listen.addresses says so.",
+        doc: "Transports the node has, the preferred first: where a peer has addresses of several, the others are dialled a quarter of a second later. ws is WebSocket, for paths on which only HTTP passes; with others beside it the node listens on it only where listen.addresses says so. What is said of TCP connections holds for it, too.",
     },
     Spec {
         name: "verify",

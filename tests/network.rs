@@ -362,7 +362,10 @@ fn what_is_no_websocket_is_told_as_that() {
     for (address, reason) in [
         (multiaddr(place, "ws"), "a web server answers there with HTTP status 404, not with a WebSocket"),
         (format!("{}/ws", bare(&far.address())), "the connection was closed before the WebSocket handshake was over"),
-        (bare(&web.address()).trim_end_matches("/ws").to_owned(), ""),
+        (
+            bare(&web.address()).trim_end_matches("/ws").to_owned(),
+            "the peer closed the connection without a word; it may speak no libp2p at this port",
+        ),
     ] {
         let near = TestNode::open(&[]);
         let start = Instant::now();

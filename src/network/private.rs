@@ -143,6 +143,10 @@ impl<C> Opening<C> {
         };
         if came.is_empty() {
             return match self.kind {
+                Kind::Public if matches!(read, Ok(0)) => told(
+                    "the peer closed the connection without a word; it may speak no libp2p at this port, have no room, or be of a \
+                     private network (option swarm.key)",
+                ),
                 Kind::Public => Ok(()),
                 Kind::Nonce | Kind::Private => told(
                     "the peer closed the connection without a word; it may not have this node's private network key (option \

@@ -316,3 +316,19 @@ async fn resolve(address: &Multiaddr) -> io::Result<Vec<Multiaddr>> {
     };
     Ok(found.map(|found| found.ip()).filter(|ip| if ip.is_ipv4() { v4 } else { v6 }).map(with).collect())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_web_server_learns_by_which_name_it_was_found() {
+        for (address, wanted) in [
+            ("/dns4/localhost/tcp/80/ws", "/ip4/127.0.0.1/tcp/80/sni/localhost/ws"),
+            ("/dns4/localhost/tcp/80", "/ip4/127.0.0.1/tcp/80"),
+        ] {
+            let found = resolve(&address.parse().unwrap()).await.unwrap();
+            assert!(found.iter().any(|found| found.to_string() == wanted), "{found:?}");
+        }
+    }
+}

@@ -26,7 +26,7 @@ use libp2p::{
 const FRAME: usize = 64 * 1024;
 /// Largest message taken. libp2p's encryptions send records of at most 64 KiB, and some programs several at a time; larger ones
 /// would have to be kept in memory before anybody has said who he is.
-const MESSAGE_MAX: usize = 4 << 20;
+const MESSAGE_MAX: usize = 1 << 20;
 /// Bytes read from the socket at a time.
 const READ_AHEAD: usize = 64 * 1024;
 
@@ -238,5 +238,162 @@ impl<C: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Stream<C> {
         }
         ready!(Pin::new(&mut self.socket).poll_close(cx)).map_err(broken)?;
         Pin::new(self.socket.get_mut()).poll_close(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::{AsyncReadExt, AsyncWriteExt, StreamExt};
+    use libp2p::core::{Endpoint, transport::PortUse};
+    use tokio::io::DuplexStream;
+    use tokio_util::compat::{Compat, TokioAsyncReadCompatExt};
+
+    use super::*;
+
+    type Socket = Compat<DuplexStream>;
+
+    fn sockets() -> (Socket, Socket) {
+        let (near, far) = tokio::io::duplex(10_000);
+        (near.compat(), far.compat())
+    }
+
+    fn dialled(address: &str) -> ConnectedPoint {
+        ConnectedPoint::Dialer {
+            address: address.parse().unwrap(),
+            role_override: Endpoint::Dialer,
+            port_use: PortUse::New,
+        }
+    }
+
+    fn accepted() -> ConnectedPoint {
+        let address: Multiaddr = "/ip4/127.0.0.1/tcp/1/ws".parse().unwrap();
+        ConnectedPoint::Listener { local_addr: address.clone(), send_back_addr: address }
+    }
+
+    /// Both ends after the handshake.
+    async fn pair() -> (Stream<Socket>, Stream<Socket>) {
+        let (near, far) = sockets();
+        let (near_point, far_point) = (dialled("/ip4/127.0.0.1/tcp/1/ws"), accepted());
+        let (near, far) = tokio::join!(handshake(near, &near_point), handshake(far, &far_point));
+        (near.unwrap(), far.unwrap())
+    }
+
+    /// One end, and a client of another program.
+    async fn with_client() -> (Stream<Socket>, WebSocketStream<Socket>) {
+        let (near, far) = sockets();
+        let point = accepted();
+        let (near, far) = tokio::join!(handshake(near, &point), client_async_with_config("ws://[::1]:7/x", far, None));
+        (near.unwrap(), far.unwrap().0)
+    }
+
+    #[tokio::test]
+    async fn what_was_written_arrives_before_the_end_either_way() {
+        for turned in [false, true] {
+            let (near, far) = pair().await;
+            let (mut near, mut far) = if turned { (far, near) } else { (near, far) };
+            let sent: Vec<u8> = (0..1_000_003_u32).map(|number| (number % 251) as u8).collect();
+            let sending = async {
+                // In pieces of every size, the last ones without a flush.
+                let (mut rest, mut size) = (&sent[..], 1);
+                while !rest.is_empty() {
+                    let (piece, after) = rest.split_at(size.min(rest.len()));
+                    near.write_all(piece).await.unwrap();
+                    (rest, size) = (after, size * 3 % 200_001);
+                }
+                near.close().await.unwrap();
+            };
+            let receiving = async {
+                let mut came = Vec::new();
+                far.read_to_end(&mut came).await.unwrap();
+                came
+            };
+            let ((), came) = tokio::join!(sending, receiving);
+            assert!(came == sent, "{} bytes came", came.len());
+            // Whoever has closed hears of the other's end, too.
+            far.close().await.unwrap();
+            assert_eq!(near.read(&mut [0; 10]).await.unwrap(), 0);
+            assert_eq!(
+                near.write(b"late").await.err().map_or(io::ErrorKind::BrokenPipe, |e| e.kind()),
+                io::ErrorKind::BrokenPipe
+            );
+        }
+    }
+
+    #[tokio::test]
+    async fn small_pieces_that_are_written_together_travel_in_one_frame() {
+        let (mut near, mut client) = with_client().await;
+        for _ in 0..100 {
+            near.write_all(b"piece").await.unwrap();
+        }
+        let parts = [IoSlice::new(b"and "), IoSlice::new(b""), IoSlice::new(b"more")];
+        assert_eq!(near.write_vectored(&parts).await.unwrap(), 8);
+        near.flush().await.unwrap();
+        let message = client.next().await.unwrap().unwrap();
+        assert_eq!(message, Message::Binary(["piece".repeat(100), "and more".into()].concat().into_bytes().into()));
+    }
+
+    #[tokio::test]
+    async fn a_ping_is_answered_and_the_data_around_it_is_whole() {
+        let (mut near, mut client) = with_client().await;
+        for message in
+            [Message::Binary(vec![1; 10].into()), Message::Ping(vec![7].into()), Message::Binary(vec![2; 5].into())]
+        {
+            client.send(message).await.unwrap();
+        }
+        let mut came = [0; 15];
+        near.read_exact(&mut came).await.unwrap();
+        assert_eq!(came[..], [vec![1; 10], vec![2; 5]].concat());
+        // The answer goes out with the next look for more.
+        let mut more = [0];
+        let (_, answer) = tokio::join!(futures::future::poll_immediate(near.read(&mut more)), client.next());
+        assert_eq!(answer.unwrap().unwrap(), Message::Pong(vec![7].into()));
+    }
+
+    #[tokio::test]
+    async fn a_connection_without_a_closing_frame_ends_as_tcp_does() {
+        let (mut near, far) = pair().await;
+        drop(far);
+        assert_eq!(near.read(&mut [0; 10]).await.unwrap(), 0);
+    }
+
+    #[tokio::test]
+    async fn text_and_messages_without_measure_are_refused() {
+        let (mut near, mut client) = with_client().await;
+        client.send(Message::Text("hello".into())).await.unwrap();
+        let error = near.read(&mut [0; 10]).await.unwrap_err();
+        assert_eq!(error.to_string(), "the peer sends text in its WebSocket, which libp2p never does");
+
+        let (mut near, mut client) = with_client().await;
+        let sending = tokio::spawn(async move { client.send(Message::Binary(vec![0; MESSAGE_MAX + 1].into())).await });
+        let error = near.read(&mut [0; 10]).await.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::InvalidData, "{error}");
+        drop(near);
+        let _ = sending.await;
+    }
+
+    #[tokio::test]
+    async fn the_one_who_plays_the_server_when_both_have_dialled_accepts() {
+        let (near, far) = sockets();
+        let address: Multiaddr = "/ip4/127.0.0.1/tcp/1/ws".parse().unwrap();
+        let turned = ConnectedPoint::Dialer { address, role_override: Endpoint::Listener, port_use: PortUse::Reuse };
+        let point = dialled("/ip4/127.0.0.1/tcp/1/ws");
+        let (near, far) = tokio::join!(handshake(near, &point), handshake(far, &turned));
+        assert!(near.is_ok() && far.is_ok());
+    }
+
+    #[test]
+    fn the_request_names_the_place_that_was_written() {
+        for (address, wanted) in [
+            ("/ip4/127.0.0.1/tcp/80/ws", "ws://127.0.0.1:80/"),
+            ("/ip6/::1/tcp/8080/ws/p2p/12D3KooWD3eckifWpRn9wQpMG9R9hX3sD158z7EqHWmweQAJU5SA", "ws://[::1]:8080/"),
+            ("/ip4/127.0.0.1/tcp/80/x-parity-ws/%2Fa%2Fb", "ws://127.0.0.1:80/a/b"),
+            ("/ip4/127.0.0.1/tcp/80/sni/name.example/ws", "ws://name.example:80/"),
+        ] {
+            let address: Multiaddr = address.parse().unwrap();
+            assert_eq!(uri(&address), wanted);
+            let below = split(&address).unwrap().0;
+            assert!(matches!(below.iter().last(), Some(Protocol::Tcp(_))), "{below}");
+        }
+        assert!(split(&"/ip4/127.0.0.1/tcp/80".parse().unwrap()).is_none());
     }
 }
