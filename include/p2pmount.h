@@ -332,6 +332,18 @@ p2p_status p2p_options_set(p2p_options options,
 p2p_status p2p_options_free(p2p_options options);
 
 /**
+ * Writes the private key in the file identity_file, which may have any form that the option identity.file takes, to the
+ * new file destination, made with mode 0600. format is named as by `ipfs key export`: "libp2p-protobuf-cleartext", as
+ * identity.file is made and `ipfs key import` takes it, "pem-pkcs8-cleartext", which openssl reads, too, or "base64", as
+ * Identity.PrivKey of Kubo's configuration has it. Nothing is ever overwritten. Errors: P2P_ERROR_BAD_KEY with the file
+ * and what is wrong with it, P2P_ERROR_INVALID_ARGUMENT for another format.
+ */
+p2p_status p2p_key_export(const char *identity_file,
+                          const char *format,
+                          const char *destination,
+                          p2p_error *error);
+
+/**
  * Opens a node: makes or loads its key, binds its listening addresses, and returns when it is ready. options 0 is all
  * defaults: a new key, a free port of every transport on all interfaces (of the loopback interface with network=local), and
  * listeners that admit every peer. To be closed with p2p_node_close.

@@ -1,20 +1,21 @@
-//! The node's key: who it is on the network. Kept in a file as libp2p's protobuf private key (libp2p specs, peer-ids, "Keys").
+//! The node's key: who it is on the network. A file of it is made in libp2p's protobuf form (libp2p specs, peer-ids, "Keys"), and
+//! read in all of [`forms`].
 
-use std::{
-    fmt, fs,
-    fs::{File, OpenOptions},
-    io::{self, Read, Write},
-    os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt},
-    path::{Path, PathBuf},
-    sync::atomic::{AtomicU64, Ordering},
-};
+pub mod forms;
+
+use std::{fmt, path::Path};
 
 use libp2p::{PeerId, identity::Keypair};
 
-use crate::error::{Error, Result, Status, quote};
+use self::forms::{Form, PrivateKey};
+use crate::{
+    error::{Error, Result, Status},
+    secret::SecretFile,
+};
 
-/// An RSA key of 8,192 bits has less than a third of this.
-const MAX_FILE: u64 = 16 * 1024;
+/// Kubo's configuration has less than a tenth of this, and every key less than that.
+const MAX_FILE: u64 = 128 * 1024;
+const LARGER: &str = "a libp2p private key";
 
 /// A private key and the peer id that follows from it. Its `Debug` form is the peer id alone.
 #[derive(Clone)]
@@ -34,16 +35,14 @@ impl Identity {
     /// A file appears complete or not at all, and one that is there is never changed: of several processes that make
     /// one at once, all get the same key. Fails with [`Status::BadKey`].
     pub fn load_or_create(path: &Path) -> Result<Self> {
-        if path.as_os_str().is_empty() {
-            return Err(Error::new(Status::BadKey, "key file has an empty name; write the path of a file"));
-        }
-        if let Some(identity) = Self::load(path)? {
+        let file = SecretFile::new("key file", path)?;
+        if let Some(identity) = Self::load(file)? {
             return Ok(identity);
         }
-        match Self::create(path)? {
+        match Self::create(file)? {
             Some(identity) => Ok(identity),
             None => {
-                Self::load(path)?.ok_or_else(|| bad(path, "was made and removed again by another process; try again"))
+                Self::load(file)?.ok_or_else(|| file.bad("was made and removed again by another process; try again"))
             }
         }
     }
@@ -57,76 +56,22 @@ impl Identity {
     }
 
     /// `None` if there is no such file.
-    fn load(path: &Path) -> Result<Option<Self>> {
-        // Without O_NONBLOCK the open of a named pipe would wait for a writer.
-        let flags = rustix::fs::OFlags::NONBLOCK | rustix::fs::OFlags::NOCTTY;
-        let file = loop {
-            match OpenOptions::new().read(true).custom_flags(flags.bits().cast_signed()).open(path) {
-                Ok(file) => break file,
-                Err(e) if e.kind() == io::ErrorKind::NotFound => match fs::symlink_metadata(path) {
-                    Ok(found) if found.is_symlink() => {
-                        return Err(bad(path, "is a symbolic link to a file that does not exist"));
-                    }
-                    // Made by another process since the open.
-                    Ok(_) => {}
-                    Err(_) => return Ok(None),
-                },
-                Err(e) => return Err(system(path, "can not be opened", &e)),
-            }
-        };
-        let metadata = file.metadata().map_err(|e| system(path, "can not be read", &e))?;
-        if metadata.is_dir() {
-            return Err(bad(path, "is a folder; write the path of a file in it"));
-        }
-        if !metadata.is_file() {
-            return Err(bad(path, "is not a regular file"));
-        }
-        let mode = metadata.mode() & 0o777;
-        if mode & 0o077 != 0 {
-            let why =
-                format!("can be used by others (mode {mode:04o}); allow only its owner: chmod 600 {}", shown(path));
-            return Err(bad(path, why));
-        }
-        let mut bytes = Vec::new();
-        file.take(MAX_FILE + 1).read_to_end(&mut bytes).map_err(|e| system(path, "can not be read", &e))?;
-        if bytes.len() as u64 > MAX_FILE {
-            return Err(bad(path, format!("is larger than {MAX_FILE} bytes and so not a libp2p private key")));
-        }
-        match Keypair::from_protobuf_encoding(&bytes) {
-            Ok(keypair) => Ok(Some(Self::from(keypair))),
-            // The decoder's own words are left out: nothing of what the file holds may get into a sentence.
-            Err(_) => Err(bad(path, foreign(&bytes))),
+    fn load(file: SecretFile<'_>) -> Result<Option<Self>> {
+        let Some(bytes) = file.read(MAX_FILE, LARGER)? else { return Ok(None) };
+        match PrivateKey::decode(&bytes) {
+            Ok(key) => Ok(Some(Self::from(key.keypair))),
+            Err(why) => Err(file.bad(why)),
         }
     }
 
     /// `None` if another process was first.
-    fn create(path: &Path) -> Result<Option<Self>> {
+    fn create(file: SecretFile<'_>) -> Result<Option<Self>> {
         let identity = Self::generate();
-        let folder = match path.parent() {
-            Some(parent) if !parent.as_os_str().is_empty() => parent,
-            _ => Path::new("."),
-        };
         let bytes = identity
             .keypair
             .to_protobuf_encoding()
             .map_err(|e| Error::new(Status::Internal, format!("a new key can not be encoded: {e}")))?;
-        let temporary = Temporary::new(folder).map_err(|e| match e.kind() {
-            io::ErrorKind::NotFound => {
-                let mut error = bad(path, format!("can not be made: its folder '{}' does not exist", shown(folder)));
-                error.system_error = e.raw_os_error().unwrap_or(0);
-                error
-            }
-            _ => system(path, "can not be made", &e),
-        })?;
-        let placed = temporary.write(&bytes).and_then(|()| place(&temporary.path, path));
-        if !placed.map_err(|e| system(path, "can not be made", &e))? {
-            return Ok(None);
-        }
-        // The file is whole by now; this only makes its name outlive a power cut, and not every file system can.
-        if let Ok(folder) = File::open(folder) {
-            let _ = folder.sync_all();
-        }
-        Ok(Some(identity))
+        Ok(file.create(&bytes)?.then_some(identity))
     }
 }
 
@@ -143,97 +88,25 @@ impl fmt::Debug for Identity {
     }
 }
 
-/// A file beside the one to be made, removed when dropped.
-struct Temporary {
-    path: PathBuf,
-    file: File,
-}
-
-impl Temporary {
-    fn new(folder: &Path) -> io::Result<Self> {
-        static NEXT: AtomicU64 = AtomicU64::new(0);
-        loop {
-            let number = NEXT.fetch_add(1, Ordering::Relaxed);
-            let path = folder.join(format!(".p2pmount-key-{}-{number}", std::process::id()));
-            match OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path) {
-                Ok(file) => return Ok(Temporary { path, file }),
-                // Left behind by a process of the same number that was cut off.
-                Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}
-                Err(e) => return Err(e),
-            }
-        }
+/// Writes the key of the file `from` to the new file `to`, for its owner alone. Fails with [`Status::BadKey`].
+pub fn export(from: &Path, form: Form, to: &Path) -> Result<()> {
+    let (source, target) = (SecretFile::new("key file", from)?, SecretFile::new("key file", to)?);
+    let bytes = source.read(MAX_FILE, LARGER)?.ok_or_else(|| source.bad("does not exist"))?;
+    let key = PrivateKey::decode(&bytes).map_err(|why| source.bad(why))?;
+    match target.create(&key.encode(form)?)? {
+        true => Ok(()),
+        false => Err(target.bad("exists already, and none is ever overwritten; name another one")),
     }
-
-    fn write(&self, bytes: &[u8]) -> io::Result<()> {
-        // The umask can have taken the owner's own rights away.
-        self.file.set_permissions(fs::Permissions::from_mode(0o600))?;
-        (&self.file).write_all(bytes)?;
-        self.file.sync_all()
-    }
-}
-
-impl Drop for Temporary {
-    fn drop(&mut self) {
-        let _ = fs::remove_file(&self.path);
-    }
-}
-
-/// Gives the file `from` the name `to` unless that is taken; says whether it did.
-fn place(from: &Path, to: &Path) -> io::Result<bool> {
-    let linked = match fs::hard_link(from, to) {
-        // Not every file system has hard links (FAT, some of FUSE).
-        Err(e) if e.kind() != io::ErrorKind::AlreadyExists => rename_no_replace(from, to).map_err(|_| e),
-        linked => linked,
-    };
-    match linked {
-        Ok(()) => Ok(true),
-        Err(e) if e.kind() == io::ErrorKind::AlreadyExists => Ok(false),
-        Err(e) => Err(e),
-    }
-}
-
-fn rename_no_replace(from: &Path, to: &Path) -> io::Result<()> {
-    use rustix::fs::{CWD, RenameFlags, renameat_with};
-    Ok(renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE)?)
-}
-
-/// What a file that is no key seems to be, as the end of a sentence.
-fn foreign(bytes: &[u8]) -> &'static str {
-    const WANTED: &str = "is damaged or not a libp2p private key (protobuf); it was left as it is";
-    let text = bytes.trim_ascii();
-    if text.is_empty() {
-        return "is empty; remove it to have a new key made";
-    }
-    if text.starts_with(b"-----BEGIN") {
-        return "is a PEM file, not a libp2p private key (protobuf)";
-    }
-    if text.starts_with(b"{") {
-        return "is a JSON file, not a libp2p private key (protobuf); Kubo's is its Identity.PrivKey, decoded from base64";
-    }
-    if text.starts_with(b"/key/swarm/psk/") {
-        return "is the key of a private network, not a libp2p private key (protobuf)";
-    }
-    let base64 = |b: &u8| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'/' | b'-' | b'_' | b'=' | b'\n' | b'\r');
-    if text.iter().all(base64) {
-        return "is text, not a libp2p private key (protobuf); if it is base64, decode it: base64 -d";
-    }
-    WANTED
-}
-
-fn shown(path: &Path) -> String {
-    quote(&path.to_string_lossy()).into_owned()
-}
-
-fn bad(path: &Path, why: impl fmt::Display) -> Error {
-    Error::new(Status::BadKey, format!("key file '{}' {why}", shown(path)))
-}
-
-fn system(path: &Path, what: &str, error: &io::Error) -> Error {
-    Error::system(Status::BadKey, format!("key file '{}' {what}", shown(path)), error)
 }
 
 #[cfg(test)]
 mod tests {
+    use std::{
+        fs,
+        os::unix::fs::{MetadataExt, PermissionsExt},
+        path::PathBuf,
+    };
+
     use super::*;
 
     fn refusal(path: &Path) -> Error {
@@ -268,11 +141,6 @@ mod tests {
     fn a_file_name_without_a_folder_is_in_the_current_one() {
         // Only that the folder is found: nothing is made, because the name is taken by a folder.
         assert!(Identity::load_or_create(Path::new("src")).unwrap_err().message.contains("'src' is a folder"));
-        let temporary = Temporary::new(Path::new(".")).unwrap();
-        assert!(temporary.path.exists());
-        let path = temporary.path.clone();
-        drop(temporary);
-        assert!(!path.exists());
     }
 
     #[test]
@@ -295,20 +163,6 @@ mod tests {
     }
 
     #[test]
-    fn no_way_of_placing_a_file_replaces_one() {
-        let folder = tempfile::tempdir().unwrap();
-        let at = |name: &str| folder.path().join(name);
-        fs::write(at("new"), "new").unwrap();
-        fs::write(at("old"), "old").unwrap();
-        assert!(!place(&at("new"), &at("old")).unwrap());
-        assert_eq!(rename_no_replace(&at("new"), &at("old")).unwrap_err().kind(), io::ErrorKind::AlreadyExists);
-        assert_eq!(fs::read(at("old")).unwrap(), b"old");
-        assert!(place(&at("new"), &at("linked")).unwrap());
-        rename_no_replace(&at("new"), &at("renamed")).unwrap();
-        assert_eq!(fs::read(at("renamed")).unwrap(), b"new");
-    }
-
-    #[test]
     fn every_key_libp2p_can_load_is_accepted() {
         for keypair in [Keypair::generate_ed25519(), Keypair::generate_secp256k1(), Keypair::generate_ecdsa()] {
             let folder = tempfile::tempdir().unwrap();
@@ -322,7 +176,7 @@ mod tests {
         let good = Identity::generate().keypair.to_protobuf_encoding().unwrap();
         let mut flipped = good.clone();
         flipped[20] ^= 1;
-        let damaged = "is damaged or not a libp2p private key (protobuf); it was left as it is";
+        let damaged = "is damaged or not a libp2p private key; it was left as it is";
         let public = Identity::generate().keypair.public().encode_protobuf();
         for (bytes, why) in [
             (&b""[..], "is empty; remove it to have a new key made"),
@@ -331,19 +185,46 @@ mod tests {
             (&flipped, damaged),
             (&public, damaged),
             (&[0xff; 68], damaged),
-            (b"-----BEGIN OPENSSH PRIVATE KEY-----\n", "is a PEM file, not a libp2p private key (protobuf)"),
-            (
-                b"{\"Identity\":{}}",
-                "is a JSON file, not a libp2p private key (protobuf); Kubo's is its Identity.PrivKey, decoded from base64",
-            ),
-            (b"/key/swarm/psk/1.0.0/\n", "is the key of a private network, not a libp2p private key (protobuf)"),
-            (b"CAESQA==\n", "is text, not a libp2p private key (protobuf); if it is base64, decode it: base64 -d"),
-            (&[0; 16 * 1024 + 1], "is larger than 16384 bytes and so not a libp2p private key"),
+            (&[0; 128 * 1024 + 1], "is larger than 131072 bytes and so not a libp2p private key"),
         ] {
             let folder = tempfile::tempdir().unwrap();
             let path = file(folder.path(), bytes);
             assert_eq!(refusal(&path).message, format!("key file '{}' {why}", path.display()));
         }
+    }
+
+    #[test]
+    fn a_key_is_exported_to_a_new_file_for_its_owner_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        let made = Identity::load_or_create(&at("key")).unwrap();
+        for (name, form) in Form::ALL {
+            export(&at("key"), form, &at(name)).unwrap();
+            assert_eq!(fs::metadata(at(name)).unwrap().mode() & 0o7777, 0o600);
+            assert_eq!(Identity::load_or_create(&at(name)).unwrap().peer_id(), made.peer_id());
+        }
+        assert_eq!(fs::read(at("key")).unwrap(), fs::read(at("libp2p-protobuf-cleartext")).unwrap());
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 4, "a temporary file was left");
+        let refused = |from: &str, to: &str| {
+            let error = export(&at(from), Form::Base64, &at(to)).unwrap_err();
+            assert_eq!(error.status, Status::BadKey);
+            error.message.replace(folder.path().to_str().unwrap(), "")
+        };
+        let before = fs::read(at("key")).unwrap();
+        assert_eq!(
+            refused("base64", "key"),
+            "key file '/key' exists already, and none is ever overwritten; name another one"
+        );
+        assert_eq!(fs::read(at("key")).unwrap(), before);
+        assert_eq!(refused("nowhere", "new"), "key file '/nowhere' does not exist");
+        assert_eq!(
+            refused("key", "none/new"),
+            "key file '/none/new' can not be made: its folder '/none' does not exist"
+        );
+        fs::write(at("broken"), "").unwrap();
+        fs::set_permissions(at("broken"), fs::Permissions::from_mode(0o600)).unwrap();
+        assert_eq!(refused("broken", "new"), "key file '/broken' is empty; remove it to have a new key made");
+        assert!(!at("nowhere").exists() && !at("new").exists());
     }
 
     #[test]

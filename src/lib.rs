@@ -8,7 +8,7 @@
 //! * [`mounts`]: what the library is for: listeners, forwards, the copying of bytes, access.
 //! * [`network`]: how a stream reaches a peer: transports, muxer, choice of connection, the swarm.
 //! * [`events`], [`rows`], [`logging`], [`process`]: what happened, how it is told, what exists once per process.
-//! * [`options`], [`address`], [`protocol`], [`identity`], [`error`]: the ground: what people write, checked.
+//! * [`options`], [`address`], [`protocol`], [`identity`], `secret`, [`error`]: the ground: what people write, checked.
 //!
 //! A byte's way: a client connects to a forward (`mounts::forward`), which asks the network for a stream
 //! (`network::streams`); `mounts::splice` copies between the two until both directions have ended.
@@ -31,6 +31,7 @@ pub mod options;
 pub mod process;
 pub mod protocol;
 pub mod rows;
+mod secret;
 
 pub use error::{Error, Result, Status};
 pub use mounts::Mount;

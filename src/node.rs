@@ -50,7 +50,7 @@ pub struct Node {
 impl Node {
     /// Opens a node; it is ready when this returns. Must run on the runtime of [`process::runtime`].
     pub async fn open(options: &Options, environment: &(dyn Fn(&str) -> Option<String> + Sync)) -> Result<Arc<Node>> {
-        let values = Values::resolve(Scope::Node, options, environment)?;
+        let mut values = Values::resolve(Scope::Node, options, environment)?;
         let identity = match values.text("identity.file") {
             "" => Identity::generate(),
             path => Identity::load_or_create(path.as_ref())?,
@@ -58,7 +58,7 @@ impl Node {
         let runtime = tokio::runtime::Handle::current();
         let hub = Arc::new(Hub::default());
         let watcher = Arc::new(Watcher { hub: hub.clone(), node: OnceCell::new() });
-        let network = Network::start(&identity, &values, process::descriptors(), watcher.clone(), &runtime).await?;
+        let network = Network::start(&identity, &mut values, process::descriptors(), watcher.clone(), &runtime).await?;
         let shared = Shared {
             network,
             hub,

@@ -248,7 +248,7 @@ pub static TABLE: &[Spec] = &[
         scopes: &[Node],
         live: false,
         secret: false,
-        doc: "File of the node's private key (libp2p's protobuf encoding), made with mode 0600 if missing, never overwritten; empty for a new Ed25519 key each time.",
+        doc: "File of the node's private key, made with mode 0600 if missing (Ed25519 in libp2p's protobuf encoding), never overwritten. It may also be base64 of that, PKCS #8 in PEM, as `ipfs key export` and openssl write them, or Kubo's file config; RSA, secp256k1 and ECDSA (P-256) will do, too. p2p_key_export turns one form into another; empty for a new Ed25519 key each time.",
     },
     Spec {
         name: "listen.addresses",
@@ -257,7 +257,7 @@ pub static TABLE: &[Spec] = &[
         scopes: &[Node],
         live: false,
         secret: false,
-        doc: "Multiaddrs on which the node accepts peers; auto is every transport on a free port of the loopback interface (network=local) or of all interfaces; empty: the node only dials.",
+        doc: "Multiaddrs on which the node accepts peers; auto is TCP and QUIC, as far as transports has them, each on a free port of the loopback interface (network=local) or of all interfaces, or WebSocket with transports=ws; empty: the node only dials. A WebSocket is /ip4/0.0.0.0/tcp/8080/ws.",
     },
     Spec {
         name: "log.fd",
@@ -374,7 +374,7 @@ pub static TABLE: &[Spec] = &[
         scopes: &[Node],
         live: false,
         secret: false,
-        doc: "Encryption of TCP connections, in order of preference. QUIC always uses TLS 1.3.",
+        doc: "Encryption of TCP and WebSocket connections, in order of preference. QUIC always uses TLS 1.3.",
     },
     Spec {
         name: "stream.window",
@@ -413,6 +413,15 @@ pub static TABLE: &[Spec] = &[
         doc: "Most streams with one peer, both directions together; 0 for no limit of its own.",
     },
     Spec {
+        name: "swarm.key",
+        kind: Kind::Path,
+        default: "",
+        scopes: &[Node],
+        live: false,
+        secret: false,
+        doc: "File with the key of a private network, in the form of Kubo's swarm.key (/base16/, /base64/ or /bin/), which its owner alone may be able to use: only nodes with the same key can connect, over TCP and WebSocket. QUIC cannot carry it: by default it is then off, and beside a transports that names it an error. Empty for no private network.",
+    },
+    Spec {
         name: "target.timeout",
         kind: Kind::Duration { min: MILLISECOND, max: DAY },
         default: "10s",
@@ -432,12 +441,12 @@ pub static TABLE: &[Spec] = &[
     },
     Spec {
         name: "transports",
-        kind: Kind::Choices(&["tcp", "quic"]),
-        default: "tcp,quic",
+        kind: Kind::Choices(&["tcp", "quic", "ws"]),
+        default: "tcp,quic,ws",
         scopes: &[Node],
         live: false,
         secret: false,
-        doc: "Transports the node listens on and dials, the preferred first: where a peer has addresses of several, the others are dialled a quarter of a second later.",
+        doc: "Transports the node has, the preferred first: where a peer has addresses of several, the others are dialled a quarter of a second later. ws is WebSocket, for paths on which only HTTP passes; with others beside it the node listens on it only where listen.addresses says so. What is said of TCP connections holds for it, too.",
     },
     Spec {
         name: "verify",
@@ -730,6 +739,13 @@ impl Values {
         }
     }
 
+    /// Puts another value in the place of a default that does not go with what was given.
+    pub fn adapt(&mut self, name: &str, text: &str) -> Result<()> {
+        let spec = find(name)?;
+        self.values.insert(spec.name, (text.to_owned(), check(spec, text)?, Source::Default));
+        Ok(())
+    }
+
     /// The value in force as text, and who gave it; a secret's text is hidden.
     pub fn get(&self, name: &str) -> Result<(String, Source)> {
         let spec = find(name)?;
@@ -846,7 +862,7 @@ mod tests {
         );
         assert_eq!(
             sentence("transports", "tcp,tcp"),
-            "option transports: 'tcp,tcp' is not one or more of tcp, quic, comma separated"
+            "option transports: 'tcp,tcp' is not one or more of tcp, quic, ws, comma separated"
         );
         assert!(sentence("peers.allow", "nobody").starts_with("option peers.allow: "));
         assert!(sentence("listen.addresses", "/ip4/1.2.3.4").starts_with("option listen.addresses: "));

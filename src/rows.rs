@@ -95,7 +95,7 @@ pub static FIELDS: &[Field] = &[
     text!("target", "Listener: the target address. Forward: \"/p2p/\" and the peer id. Stream: that of its mount."),
     int!("threads", "Process: worker threads of the runtime."),
     int!("time_ms", "Event: when, in milliseconds since 1970 (UTC)."),
-    text!("transport", "\"tcp\" or \"quic\"."),
+    text!("transport", "\"tcp\", \"quic\" or \"ws\"."),
     text!("type", "Option: bool, int, duration, size, choice, choices, path, peers or multiaddrs."),
     text!("value", "Option: the value in force."),
     text!("version", "Process: version of the library."),

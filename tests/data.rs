@@ -1,5 +1,5 @@
 //! The first promise: no byte is lost, changed or added, however either end closes; and what was cut short is never passed
-//! off as complete. Over TCP with either encryption, and over QUIC.
+//! off as complete. Over TCP with either encryption, over QUIC, and over WebSocket.
 
 #[macro_use]
 mod support;
@@ -13,8 +13,8 @@ use std::{
 };
 
 use support::{
-    Child, HalfClose, Pair, Path, QUIC, Target, TestNode, at, bytes, client, digest, expect_end, expect_reset, limit,
-    read_exact, read_to_end, reset, run_child,
+    Child, HalfClose, Pair, Path, QUIC, Target, TestNode, WS, at, bytes, client, digest, expect_end, expect_reset,
+    limit, read_exact, read_to_end, reset, run_child,
 };
 
 /// Sizes of what is sent, and how often each.
@@ -28,9 +28,10 @@ type Options<'a> = &'a [(&'a str, &'a str)];
 
 const TLS: Options = &[("transports", "tcp"), ("security", "tls")];
 const NOISE: Options = &[("transports", "tcp"), ("security", "noise")];
+const WS_NOISE: Options = &[("transports", "ws"), ("security", "noise")];
 
 on_paths! {
-    [tls TLS, noise NOISE, quic QUIC] {
+    [tls TLS, noise NOISE, quic QUIC, ws WS, ws_noise WS_NOISE] {
         a_response_arrives_whole_when_the_server_closes_at_once: 60,
         a_large_response_arrives_whole_when_the_server_closes_at_once: 60,
         an_upload_arrives_whole_when_the_client_closes_at_once: 60,

@@ -11,8 +11,8 @@ use std::{
 };
 
 /// The order in which a reader of the header meets the objects; files of `src/capi` not named here come last.
-const ORDER: [&str; 10] =
-    ["types", "version", "options", "node", "mount", "mounts", "list", "settings", "event", "operation"];
+const ORDER: [&str; 11] =
+    ["types", "version", "options", "key", "node", "mount", "mounts", "list", "settings", "event", "operation"];
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))

@@ -17,7 +17,7 @@ use std::{
 
 use p2pmount::{Error, Status, events::kind, rows::Row};
 use support::{
-    Events, PATIENCE, Pair, Path, QUIC, TCP, Target, TestNode, at, block, bytes, client, expect_end, expect_reset,
+    Events, PATIENCE, Pair, Path, QUIC, TCP, Target, TestNode, WS, at, block, bytes, client, expect_end, expect_reset,
     forward, freed, int, is_free, limit, own_ip, raise_descriptors, read_exact, runtime, text, wait_until,
 };
 use tokio_util::sync::CancellationToken;
@@ -33,7 +33,7 @@ const FEW_TRIES: usize = 10;
 type Options<'a> = &'a [(&'a str, &'a str)];
 
 on_paths! {
-    [tcp TCP, quic QUIC] {
+    [tcp TCP, quic QUIC, ws WS] {
         a_node_listens_on_the_port_it_is_given_and_frees_it_when_it_closes: 30,
         a_port_in_use_is_refused_with_its_number: 20,
         another_peer_at_the_address_is_named: 20,
@@ -54,18 +54,20 @@ fn with<'a>(given: Options<'a>, more: Options<'a>) -> Vec<(&'a str, &'a str)> {
     [given, more].concat()
 }
 
-fn is_quic(given: Options) -> bool {
-    given == QUIC
-}
-
-fn transport(given: Options) -> &'static str {
-    if is_quic(given) { "quic" } else { "tcp" }
+/// The only transport of these options.
+fn transport<'a>(given: Options<'a>) -> &'a str {
+    given.iter().find(|(name, _)| *name == "transports").unwrap().1
 }
 
 /// A multiaddr of `place` without a peer id.
-fn multiaddr(place: SocketAddr, quic: bool) -> String {
+fn multiaddr(place: SocketAddr, transport: &str) -> String {
     let version = if place.is_ipv4() { 4 } else { 6 };
-    let transport = if quic { format!("udp/{}/quic-v1", place.port()) } else { format!("tcp/{}", place.port()) };
+    let port = place.port();
+    let transport = match transport {
+        "quic" => format!("udp/{port}/quic-v1"),
+        "ws" => format!("tcp/{port}/ws"),
+        _ => format!("tcp/{port}"),
+    };
     format!("/ip{version}/{}/{transport}", place.ip())
 }
 
@@ -91,9 +93,9 @@ impl Silent {
     }
 
     /// Its multiaddr, as if the peer `id` were there.
-    fn as_peer(&self, quic: bool, id: &str) -> String {
-        let place = if quic { self.udp.local_addr() } else { self.tcp.local_addr() };
-        format!("{}/p2p/{id}", multiaddr(place.unwrap(), quic))
+    fn as_peer(&self, transport: &str, id: &str) -> String {
+        let place = if transport == "quic" { self.udp.local_addr() } else { self.tcp.local_addr() };
+        format!("{}/p2p/{id}", multiaddr(place.unwrap(), transport))
     }
 
     /// The next connection over TCP.
@@ -196,10 +198,8 @@ fn a_damaged_key_file_is_refused_and_left_as_it_is() {
     let mut damaged = fs::read(&path).unwrap();
     damaged[20] ^= 1;
     fs::write(&path, &damaged).unwrap();
-    let sentence = format!(
-        "key file '{}' is damaged or not a libp2p private key (protobuf); it was left as it is",
-        path.display()
-    );
+    let sentence =
+        format!("key file '{}' is damaged or not a libp2p private key; it was left as it is", path.display());
     let error = assert_error(TestNode::try_open(&given), Status::BadKey, &[]);
     assert_eq!(error.message, sentence);
     assert_eq!(fs::read(&path).unwrap(), damaged);
@@ -257,7 +257,7 @@ fn a_node_without_listening_addresses_only_dials() {
 
 fn a_node_listens_on_the_port_it_is_given_and_frees_it_when_it_closes(given: Options) {
     let place = free_place();
-    let listen = multiaddr(place, is_quic(given));
+    let listen = multiaddr(place, transport(given));
     let listening = [("listen.addresses", listen.as_str())];
     let given = with(given, &listening);
     let target = Target::echo();
@@ -287,12 +287,12 @@ fn a_port_in_use_is_refused_with_its_number(given: Options) {
         assert_eq!(error.message, format!("listening address {listen} is already in use"));
     };
     let another = Silent::new();
-    refused(bare(&another.as_peer(is_quic(given), "another program")));
+    refused(bare(&another.as_peer(transport(given), "another program")));
     let holder = TestNode::open(given);
     refused(bare(&holder.address()));
     // The first address is given back when the second is refused.
     let free = free_place();
-    let both = [multiaddr(free, is_quic(given)), bare(&holder.address()).to_owned()].join(",");
+    let both = [multiaddr(free, transport(given)), bare(&holder.address()).to_owned()].join(",");
     let error = TestNode::try_open(&with(given, &[("listen.addresses", &both)])).err().unwrap();
     assert_eq!(error.status, Status::AddressInUse, "{error}");
     assert!(is_free(free) && UdpSocket::bind(free).is_ok());
@@ -302,9 +302,13 @@ fn a_port_in_use_is_refused_with_its_number(given: Options) {
 fn a_transport_that_the_node_does_not_have_is_refused() {
     let _limit = limit(20);
     let far = TestNode::open(&[]);
-    for (has, lacks, listen, dial) in
-        [("tcp", "quic", "/ip4/127.0.0.1/udp/0/quic-v1", "/quic-v1"), ("quic", "tcp", "/ip4/127.0.0.1/tcp/0", "/tcp/")]
-    {
+    let web = TestNode::open(WS);
+    for (has, lacks, listen, far, dial) in [
+        ("tcp", "quic", "/ip4/127.0.0.1/udp/0/quic-v1", &far, "/quic-v1"),
+        ("quic", "tcp", "/ip4/127.0.0.1/tcp/0", &far, "/tcp/"),
+        ("tcp,quic", "ws", "/ip4/127.0.0.1/tcp/0/ws", &web, "/ws"),
+        ("ws", "tcp", "/ip4/127.0.0.1/tcp/0", &far, "/tcp/"),
+    ] {
         let error = TestNode::try_open(&[("transports", has), ("listen.addresses", listen)]).err().unwrap();
         assert_eq!(error.status, Status::BadOption);
         let sentence =
@@ -318,9 +322,66 @@ fn a_transport_that_the_node_does_not_have_is_refused() {
 }
 
 #[test]
+fn a_node_listens_for_websockets_where_it_is_told_to_and_dials_them_without_being_told() {
+    let _limit = limit(30);
+    let near = TestNode::open(&[]);
+    assert!(near.addresses().iter().all(|address| !address.to_string().contains("/ws")), "{:?}", near.addresses());
+    let listen = "/ip4/127.0.0.1/tcp/0,/ip4/127.0.0.1/tcp/0/ws,/ip6/::1/tcp/0/ws";
+    let far = TestNode::open(&[("listen.addresses", listen)]);
+    assert_eq!(far.addresses().len(), 3);
+    let target = Target::echo();
+    far.expose("net", &target.text(), &[]);
+    let ws: Vec<_> =
+        far.addresses().iter().map(ToString::to_string).filter(|address| address.contains("/ws")).collect();
+    for (run, address) in ws.iter().enumerate() {
+        let near = TestNode::open(&[]);
+        let (_, forward) = near.forward_to("net", address, &[]);
+        assert_echoes(&mut client(forward), run);
+        for (node, direction) in [(&near, "outbound"), (&far, "inbound")] {
+            let rows = node.peer_rows();
+            let row = rows.iter().find(|row| text(row, "direction") == direction).unwrap();
+            assert_eq!(text(row, "transport"), "ws");
+            assert!(text(row, "address").ends_with("/ws"), "{row:?}");
+        }
+        assert_eq!(text(&only_peer(&near), "address"), bare(address));
+        near.close_now();
+        wait_until("the far side has noticed", || far.peer_rows().is_empty());
+    }
+}
+
+#[test]
+fn what_is_no_websocket_is_told_as_that() {
+    let _limit = limit(30);
+    let (far, web) = (TestNode::open(TCP), TestNode::open(WS));
+    let http = Target::serving(|mut stream| {
+        let _ = stream.read(&mut [0; 1000]);
+        let _ = stream.write_all(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n");
+    });
+    let place = http.text().parse().unwrap();
+    let id = far.id_text();
+    for (address, reason) in [
+        (multiaddr(place, "ws"), "a web server answers there with HTTP status 404, not with a WebSocket"),
+        (format!("{}/ws", bare(&far.address())), "the connection was closed before the WebSocket handshake was over"),
+        (
+            bare(&web.address()).trim_end_matches("/ws").to_owned(),
+            "the peer closed the connection without a word; it may speak no libp2p at this port",
+        ),
+    ] {
+        let near = TestNode::open(&[]);
+        let start = Instant::now();
+        let error = connect(&near, &format!("{address}/p2p/{id}"), Some(PATIENCE)).unwrap_err();
+        println!("{error}");
+        assert_eq!(error.status, Status::Unreachable);
+        assert!(start.elapsed() < AT_ONCE, "{:?}", start.elapsed());
+        let sentence = format!("peer {id} is unreachable: {address}: {reason}");
+        assert!(error.message.starts_with(&sentence), "'{error}' does not begin with '{sentence}'");
+    }
+}
+
+#[test]
 fn a_local_node_stays_on_the_loopback_interface() {
     let _limit = limit(20);
-    for listen in ["/ip4/0.0.0.0/tcp/0", "/ip6/::/udp/0/quic-v1", "/ip4/192.0.2.1/tcp/0"] {
+    for listen in ["/ip4/0.0.0.0/tcp/0", "/ip6/::/udp/0/quic-v1", "/ip4/192.0.2.1/tcp/0", "/ip4/0.0.0.0/tcp/0/ws"] {
         let error = TestNode::try_open(&[("listen.addresses", listen)]).err().unwrap();
         assert_eq!(error.status, Status::BadOption);
         let sentence =
@@ -354,7 +415,7 @@ fn an_unreachable_peer_is_told_with_every_address_and_its_reason() {
     let _limit = limit(30);
     let Pair { near, far } = Pair::open(&[]);
     let id = TestNode::open(&[]).id_text();
-    let closed = [free_place(), free_place()].map(|place| multiaddr(place, false));
+    let closed = [free_place(), free_place()].map(|place| multiaddr(place, "tcp"));
     let quic = far.address_with("/quic-v1");
     let tried = [
         (closed[0].as_str(), "Connection refused"),
@@ -381,7 +442,7 @@ fn an_unreachable_peer_is_told_with_every_address_and_its_reason() {
 fn connecting_to_a_silent_server_times_out_and_holds_nothing_up(given: Options) {
     let Pair { near, far } = Pair::open(given);
     let silent = Silent::new();
-    let peer = silent.as_peer(is_quic(given), &far.id_text());
+    let peer = silent.as_peer(transport(given), &far.id_text());
     let start = Instant::now();
     let error = connect(&near, &peer, Some(Duration::from_millis(300))).unwrap_err();
     let took = start.elapsed();
@@ -402,7 +463,7 @@ fn a_right_address_given_while_a_wrong_one_is_dialled_is_tried_at_once() {
     let _limit = limit(20);
     let Pair { near, far } = Pair::open(&[]);
     let silent = Silent::new();
-    let peer = silent.as_peer(false, &far.id_text());
+    let peer = silent.as_peer("tcp", &far.id_text());
     thread::scope(|scope| {
         let waiting = scope.spawn(|| block(near.connect(&peer, None, &CancellationToken::new())));
         // The first dial is under way when its connection comes.
@@ -421,7 +482,7 @@ fn a_timeout_of_zero_only_looks() {
     let Pair { near, far } = Pair::open(&[]);
     let watched = Silent::new();
     let stranger = TestNode::open(&[]).id_text();
-    let error = connect(&near, &watched.as_peer(false, &stranger), Some(Duration::ZERO)).unwrap_err();
+    let error = connect(&near, &watched.as_peer("tcp", &stranger), Some(Duration::ZERO)).unwrap_err();
     assert_eq!(error.status, Status::TimedOut);
     assert_eq!(error.message, format!("peer {stranger} is not connected"));
     // Whatever the look had begun would have come before this.
@@ -485,7 +546,7 @@ fn the_other_transport_takes_over_from_a_black_hole() {
     let far = TestNode::open(&[]);
     let hole = Silent::new();
     for (preferred, dark, works, expected) in
-        [("tcp,quic", false, "/quic-v1", "quic"), ("quic,tcp", true, "/tcp/", "tcp")]
+        [("tcp,quic", "tcp", "/quic-v1", "quic"), ("quic,tcp", "quic", "/tcp/", "tcp")]
     {
         let near = TestNode::open(&[("transports", preferred)]);
         let start = Instant::now();
@@ -861,7 +922,7 @@ fn a_node_that_could_not_be_opened_leaves_no_descriptor_and_no_task() {
     let _limit = limit(30);
     alone("a_node_that_could_not_be_opened_leaves_no_descriptor_and_no_task", || {
         let taken = Silent::new();
-        let refused = taken.as_peer(false, "another program");
+        let refused = taken.as_peer("tcp", "another program");
         let listen = format!("/ip4/127.0.0.1/tcp/0,/ip4/127.0.0.1/udp/0/quic-v1,{}", bare(&refused));
         assert_leaves_nothing(30, |_| {
             assert!(TestNode::try_open(&[("listen.addresses", &listen)]).is_err());
@@ -877,7 +938,7 @@ fn closing_a_node_ends_everything_it_had() {
         let far = TestNode::open(&[]);
         far.expose("net", &target.text(), &[]);
         let silent = Silent::new();
-        let nowhere = silent.as_peer(false, &TestNode::open(&[]).id_text());
+        let nowhere = silent.as_peer("tcp", &TestNode::open(&[]).id_text());
         assert_leaves_nothing(5, |run| {
             let near = TestNode::open(&[]);
             let (_, address) = near.forward_to("net", &far.address(), &[]);

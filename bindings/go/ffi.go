@@ -280,6 +280,17 @@ func set(handle uint64, name, value string) error {
 	return result(C.p2p_set(C.uint64_t(handle), cName, cValue, &e), &e)
 }
 
+func keyExport(identityFile, format, destination string) error {
+	var a arguments
+	defer a.free()
+	cFrom, cFormat, cTo := a.text("the identity file", identityFile), a.text("the format", format), a.text("the destination", destination)
+	if a.err != nil {
+		return a.err
+	}
+	var e C.p2p_error
+	return result(C.p2p_key_export(cFrom, cFormat, cTo, &e), &e)
+}
+
 func get(handle uint64, name string) ([]Row, error) {
 	var a arguments
 	defer a.free()

@@ -108,6 +108,29 @@ func TestAKeyFileKeepsThePeerID(t *testing.T) {
 	}
 }
 
+func TestAnExportedKeyIsTheSameInEachForm(t *testing.T) {
+	begin(t)
+	folder := t.TempDir()
+	key := filepath.Join(folder, "key")
+	first := open(t, p2pmount.Option("identity.file", key))
+	must(t, first.Close())
+	for _, format := range []string{p2pmount.KeyProtobuf, p2pmount.KeyPKCS8, p2pmount.KeyBase64} {
+		file := filepath.Join(folder, format)
+		must(t, p2pmount.ExportKey(key, format, file))
+		node := open(t, p2pmount.Option("identity.file", file))
+		must(t, node.Close())
+		if node.PeerID() != first.PeerID() {
+			t.Errorf("%s: %s became %s", format, first.PeerID(), node.PeerID())
+		}
+	}
+	if err := p2pmount.ExportKey(key, p2pmount.KeyBase64, key); !errors.Is(err, p2pmount.ErrBadKey) {
+		t.Errorf("the key was overwritten, or: %v", err)
+	}
+	if err := p2pmount.ExportKey(key, "jwk", filepath.Join(folder, "new")); !errors.Is(err, p2pmount.ErrInvalidArgument) {
+		t.Errorf("a format that does not exist: %v", err)
+	}
+}
+
 // What the fields of the structures are called is in their tags. A row may have more: those are read by name.
 func TestStructuresAgreeWithTheirRows(t *testing.T) {
 	begin(t)

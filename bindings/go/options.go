@@ -142,3 +142,22 @@ func Get(name string) (Setting, error) {
 	}
 	return getSetting(0, name)
 }
+
+// The formats of ExportKey, named as by ipfs key export.
+const (
+	// KeyProtobuf is how the option identity.file makes a file.
+	KeyProtobuf = "libp2p-protobuf-cleartext"
+	// KeyPKCS8 is PKCS #8 in PEM, which other programs read, too.
+	KeyPKCS8 = "pem-pkcs8-cleartext"
+	// KeyBase64 is how Kubo's configuration has it.
+	KeyBase64 = "base64"
+)
+
+// ExportKey writes the private key in identityFile, in any form that the option identity.file takes, to the new file
+// destination, which is its owner's alone. No file is ever overwritten.
+func ExportKey(identityFile, format, destination string) error {
+	if err := checkLibrary(); err != nil {
+		return err
+	}
+	return keyExport(identityFile, format, destination)
+}

@@ -230,7 +230,7 @@ type StreamInfo struct {
 	Age time.Duration `p2p:"age_ms"`
 	// Path is "direct" or "relayed".
 	Path string `p2p:"path"`
-	// Transport is "tcp" or "quic".
+	// Transport is "tcp", "quic" or "ws".
 	Transport string `p2p:"transport"`
 }
 
@@ -243,7 +243,7 @@ type PeerInfo struct {
 	Address string `p2p:"address"`
 	// Direction is "inbound" or "outbound".
 	Direction string `p2p:"direction"`
-	// Transport is "tcp" or "quic".
+	// Transport is "tcp", "quic" or "ws".
 	Transport string `p2p:"transport"`
 	// Path is "direct" or "relayed".
 	Path string `p2p:"path"`

@@ -131,8 +131,8 @@ fn not_an_id(id: &str) -> String {
     )
 }
 
-/// The addresses at which a node shall listen: comma separated `/ip4|ip6/.../tcp/P` or `/ip4|ip6/.../udp/P/quic-v1`,
-/// where port 0 means any free one. Empty text is an empty list. Fails with [`Status::BadAddress`].
+/// The addresses at which a node shall listen: comma separated `/ip4|ip6/.../tcp/P`, the same with `/ws`, or
+/// `/ip4|ip6/.../udp/P/quic-v1`, where port 0 means any free one. Empty text is an empty list. Fails with [`Status::BadAddress`].
 pub fn parse_listen_multiaddrs(text: &str) -> Result<Vec<Multiaddr>> {
     const WHAT: &str = "node address";
     check_text(WHAT, text, Status::BadAddress)?;
@@ -208,15 +208,27 @@ fn parse_transport(text: &str, purpose: Use) -> Result<Multiaddr, String> {
         }
         (Some(other), _) => (1, Some(other)),
     };
+    let wss = |tag: &str| {
+        Err(format!(
+            "has '{tag}', WebSocket below TLS, which this version does not have; write /ws, where the connection is encrypted \
+             all the same, with a port that takes it without TLS"
+        ))
+    };
+    let next = match next {
+        Some(Protocol::Ws(_)) if matches!(address.iter().nth(1), Some(Protocol::Tcp(_))) => parts.next(),
+        Some(Protocol::Wss(_)) => return wss("/wss"),
+        Some(Protocol::Tls) if parts.any(|part| matches!(part, Protocol::Ws(_))) => return wss("/tls/ws"),
+        next => next,
+    };
     match next {
         None if port == 0 && purpose == Use::Dial => Err("has port 0; write the port on which the peer listens".into()),
         None => Ok(address),
         Some(Protocol::P2p(_)) if purpose == Use::Listen => {
-            Err("has a peer id; an address to listen on ends after the port or quic-v1".into())
+            Err("has a peer id; an address to listen on ends after the port, ws or quic-v1".into())
         }
         Some(Protocol::P2p(_)) => Err("has two peer ids".into()),
         Some(other) => Err(format!(
-            "has '/{}', a transport this node does not have; it has /tcp/<port> and /udp/<port>/quic-v1",
+            "has '/{}', a transport this node does not have; it has /tcp/<port>, /tcp/<port>/ws and /udp/<port>/quic-v1",
             other.tag()
         )),
     }
@@ -235,9 +247,14 @@ pub fn is_loopback(address: &Multiaddr) -> bool {
     }
 }
 
-/// `"quic"` or `"tcp"`.
+/// `"quic"`, `"ws"` or `"tcp"`.
 pub fn transport_name(address: &Multiaddr) -> &'static str {
-    if address.iter().any(|p| matches!(p, Protocol::QuicV1 | Protocol::Quic)) { "quic" } else { "tcp" }
+    let name = |part| match part {
+        Protocol::QuicV1 | Protocol::Quic => Some("quic"),
+        Protocol::Ws(_) | Protocol::Wss(_) => Some("ws"),
+        _ => None,
+    };
+    address.iter().find_map(name).unwrap_or("tcp")
 }
 
 /// Whether a name has to be looked up before the address can be dialled.

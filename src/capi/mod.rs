@@ -16,6 +16,7 @@ pub mod fault;
 mod guard;
 mod handles;
 mod host;
+pub mod key;
 pub mod list;
 pub mod mounts;
 pub mod node;

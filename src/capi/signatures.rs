@@ -4,7 +4,7 @@ use std::ffi::{c_char, c_int};
 
 use safer_ffi::layout::ReprC;
 
-use super::{event, list, mounts, node, operation, options, settings, types::*, version};
+use super::{event, key, list, mounts, node, operation, options, settings, types::*, version};
 
 fn c_safe<T: ReprC>(_: T) {}
 
@@ -19,6 +19,7 @@ fn every_signature_is_c_safe() {
     c_safe(options::p2p_options_new as unsafe extern "C" fn(Out, Error) -> i32);
     c_safe(options::p2p_options_set as unsafe extern "C" fn(u64, Text, Text, Error) -> i32);
     c_safe(options::p2p_options_free as unsafe extern "C" fn(u64) -> i32);
+    c_safe(key::p2p_key_export as unsafe extern "C" fn(Text, Text, Text, Error) -> i32);
     c_safe(node::p2p_node_open as unsafe extern "C" fn(u64, Out, Error) -> i32);
     c_safe(node::p2p_node_close as unsafe extern "C" fn(u64, i32, Error) -> i32);
     c_safe(node::p2p_node_close_start as unsafe extern "C" fn(u64, i32, Out, Error) -> i32);

@@ -19,6 +19,7 @@ use libp2p::{
     identify,
     multiaddr::Protocol,
     ping,
+    pnet::PreSharedKey,
     swarm::{ConnectionId, Executor, NetworkBehaviour, SwarmEvent},
 };
 use tokio::{
@@ -125,7 +126,7 @@ impl Executor for Tasks {
 pub async fn start(
     network: &Network,
     identity: &Identity,
-    options: &Values,
+    (options, network_key): (&Values, Option<PreSharedKey>),
     descriptors: &Descriptors,
     observer: Arc<dyn Observer>,
     inbox: mpsc::UnboundedReceiver<Command>,
@@ -140,7 +141,7 @@ pub async fn start(
         // What is opened is known: the proposal travels with what follows it.
         .with_substream_upgrade_protocol_override(Version::V1Lazy)
         .with_per_connection_event_buffer_size(64);
-    let transport = transport::build(identity.keypair(), transport_config(options))?;
+    let transport = transport::build(identity.keypair(), transport_config(options, network_key))?;
     let swarm = Swarm::new(transport, behaviour(network, identity, options, descriptors), network.peer, config);
     let mut driver = Driver {
         swarm,
@@ -166,14 +167,16 @@ pub async fn start(
     Ok(())
 }
 
-fn transport_config(options: &Values) -> transport::Config {
+fn transport_config(options: &Values, network_key: Option<PreSharedKey>) -> transport::Config {
     let keep_alive = options.duration("connection.keep_alive");
     let has = |name: &str| options.list("transports").any(|transport| transport == name);
     transport::Config {
         tcp: has("tcp"),
         quic: has("quic"),
+        ws: has("ws"),
         security: options.list("security").map(str::to_owned).collect(),
         local: options.text("network") == "local",
+        network_key,
         yamux: yamux::Config {
             receive_window_max: u32::try_from(options.size("stream.window")).unwrap_or(u32::MAX),
             connection_window_max: options.size("connection.window"),

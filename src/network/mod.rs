@@ -6,12 +6,14 @@ mod connections;
 mod driver;
 mod failure;
 mod frames;
+mod private;
 mod protocols;
 mod quic;
 mod security;
 mod streams;
 mod tls;
 mod transport;
+mod websocket;
 mod yamux;
 
 use std::{
@@ -78,14 +80,16 @@ pub struct Network {
 }
 
 impl Network {
-    /// Starts the network and returns when the listening addresses are bound. `options` are the node's.
+    /// Starts the network and returns when the listening addresses are bound. `options` are the node's; a default among them
+    /// that cannot be is changed to what is.
     pub async fn start(
         identity: &Identity,
-        options: &Values,
+        options: &mut Values,
         descriptors: &Descriptors,
         observer: Arc<dyn Observer>,
         runtime: &Handle,
     ) -> Result<Network> {
+        let key = private::network_key(options)?;
         let (commands, inbox) = mpsc::unbounded_channel();
         let network = Network {
             peer: identity.peer_id(),
@@ -96,7 +100,7 @@ impl Network {
             book: Arc::default(),
             local: options.text("network") == "local",
         };
-        driver::start(&network, identity, options, descriptors, observer, inbox, runtime).await?;
+        driver::start(&network, identity, (options, key), descriptors, observer, inbox, runtime).await?;
         Ok(network)
     }
 
@@ -401,7 +405,13 @@ fn no_address(peer: &PeerId) -> Error {
 fn automatic_addresses(options: &Values) -> Vec<Multiaddr> {
     let hosts =
         if options.text("network") == "local" { ["/ip4/127.0.0.1", "/ip6/::1"] } else { ["/ip4/0.0.0.0", "/ip6/::"] };
-    let transports = options.list("transports").map(|name| if name == "quic" { "udp/0/quic-v1" } else { "tcp/0" });
+    // An HTTP port is something to ask for.
+    let only = options.list("transports").count() == 1;
+    let transports = options.list("transports").filter_map(|name| match name {
+        "quic" => Some("udp/0/quic-v1"),
+        "ws" => only.then_some("tcp/0/ws"),
+        _ => Some("tcp/0"),
+    });
     let texts = transports.flat_map(|transport| hosts.map(|host| format!("{host}/{transport}")));
     texts.filter_map(|text| text.parse().ok()).collect()
 }
@@ -409,6 +419,10 @@ fn automatic_addresses(options: &Values) -> Vec<Multiaddr> {
 /// Whether the node has what a listening address asks for.
 fn check_listening(address: &Multiaddr, options: &Values) -> Result<()> {
     let transport = address::transport_name(address);
+    if transport == "quic" && !options.text("swarm.key").is_empty() {
+        let sentence = format!("option listen.addresses: {address} is one of QUIC, but {}", private::NO_QUIC);
+        return Err(Error::new(Status::BadOption, sentence));
+    }
     if !options.list("transports").any(|name| name == transport) {
         return Err(Error::new(
             Status::BadOption,

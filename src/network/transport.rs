@@ -1,5 +1,5 @@
-//! The ways to a peer: TCP (encrypted, with yamux) and QUIC v1, behind one guard that resolves names and keeps a local node
-//! local.
+//! The ways to a peer: TCP, plain or as WebSocket (encrypted, with yamux), and QUIC v1, behind one guard that resolves names
+//! and keeps a local node local.
 
 use std::{
     fmt, io,
@@ -27,14 +27,16 @@ use libp2p::{
     },
     identity::Keypair,
     multiaddr::Protocol,
+    pnet::PreSharedKey,
     tcp,
 };
 use parking_lot::Mutex;
 use socket2::{Domain, Socket, Type};
 
 use super::{
-    failure, protocols, quic,
+    failure, private, protocols, quic,
     security::{Secured, Security},
+    websocket::{self, WebSocket},
     yamux,
 };
 use crate::{
@@ -52,12 +54,15 @@ const READ_AHEAD: usize = 1024;
 pub struct Config {
     pub tcp: bool,
     pub quic: bool,
+    pub ws: bool,
     /// `tls` and `noise`, the preferred first.
     pub security: Vec<String>,
+    /// Of the private network, whose nodes alone can connect.
+    pub network_key: Option<PreSharedKey>,
     /// Nothing but the loopback interface, and no name look-ups.
     pub local: bool,
     pub yamux: yamux::Config,
-    /// Bounds one attempt to connect over TCP, all handshakes included.
+    /// Bounds one attempt to connect over TCP or WebSocket, all handshakes included.
     pub connect_timeout: Duration,
 }
 
@@ -77,20 +82,35 @@ pub fn build(keypair: &Keypair, config: Config) -> Result<Boxed<Connection>> {
     } else {
         OptionalTransport::none()
     };
+    let links = Links {
+        network_key: config.network_key,
+        security: Security::new(keypair, &config.security, yamux::PROTOCOL)?,
+        yamux: config.yamux,
+    };
+    let sockets = || tcp::tokio::Transport::new(tcp::Config::new().nodelay(true)).map_err(SocketError);
     let tcp = if config.tcp {
-        let security = Security::new(keypair, &config.security, yamux::PROTOCOL)?;
+        let links = links.clone();
         let upgrade = move |socket, point: ConnectedPoint| {
-            upgrade(BufReader::with_capacity(READ_AHEAD, socket), end(&point), security.clone(), config.yamux.clone())
+            links.clone().upgrade(BufReader::with_capacity(READ_AHEAD, socket), end(&point))
         };
-        let socket = tcp::tokio::Transport::new(tcp::Config::new().nodelay(true)).map_err(SocketError);
-        OptionalTransport::some(TransportTimeout::new(socket.and_then(upgrade), config.connect_timeout))
+        OptionalTransport::some(TransportTimeout::new(sockets().and_then(upgrade), config.connect_timeout))
     } else {
         OptionalTransport::none()
     };
-    let either = OrTransport::new(quic, tcp).map(|output, _| match output {
-        Either::Left(output) | Either::Right(output) => output,
+    let ws = if config.ws {
+        let upgrade = move |socket, point: ConnectedPoint| {
+            let links = links.clone();
+            async move { links.upgrade(websocket::handshake(socket, &point).await?, end(&point)).await }
+        };
+        OptionalTransport::some(TransportTimeout::new(WebSocket(sockets()).and_then(upgrade), config.connect_timeout))
+    } else {
+        OptionalTransport::none()
+    };
+    let either = OrTransport::new(quic, OrTransport::new(tcp, ws)).map(|output, _| match output {
+        Either::Left(output) | Either::Right(Either::Left(output) | Either::Right(output)) => output,
     });
-    Ok(Guard { inner: Arc::new(Mutex::new(either.boxed())), local: config.local }.boxed())
+    let private = config.network_key.is_some();
+    Ok(Guard { inner: Arc::new(Mutex::new(either.boxed())), local: config.local, private }.boxed())
 }
 
 /// Whose part is to be played: with hole punching (libp2p specs, `relay/DCUtR.md`) both ends dial.
@@ -101,41 +121,54 @@ fn end(point: &ConnectedPoint) -> Endpoint {
     }
 }
 
-/// Makes a connection of a socket: encryption, then the muxer. It saves the round trips it can: the dialer's proposals travel
-/// with what follows them, and the muxer is part of the handshake where both ends can do that.
-async fn upgrade<C>(socket: C, end: Endpoint, security: Security, yamux: yamux::Config) -> io::Result<Connection>
-where
-    C: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-{
-    #[cfg(feature = "plaintext-bench")]
-    if super::security::encryption_is_disabled() {
-        let (peer, stream) = security.plain(socket, end).await?;
-        return Ok((peer, StreamMuxerBox::new(yamux.muxer(stream, end))));
+/// Makes connections of sockets.
+#[derive(Clone)]
+struct Links {
+    network_key: Option<PreSharedKey>,
+    security: Security,
+    yamux: yamux::Config,
+}
+
+impl Links {
+    /// The private network's key, encryption, then the muxer. It saves the round trips it can: the dialer's proposals travel with
+    /// what follows them, and the muxer is part of the handshake where both ends can do that.
+    async fn upgrade<C>(self, socket: C, end: Endpoint) -> io::Result<Connection>
+    where
+        C: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let Links { network_key, security, yamux } = self;
+        let socket = private::admit(socket, network_key).await?;
+        #[cfg(feature = "plaintext-bench")]
+        if super::security::encryption_is_disabled() {
+            let (peer, stream) = security.plain(socket, end).await?;
+            return Ok((peer, StreamMuxerBox::new(yamux.muxer(stream, end))));
+        }
+        let Secured { peer, stream, muxer_agreed } = security.secure(socket, end).await?;
+        if muxer_agreed {
+            return Ok((peer, StreamMuxerBox::new(yamux.muxer(stream, end))));
+        }
+        let (_, stream) = protocols::agree(stream, vec![yamux::PROTOCOL], end).await?;
+        Ok((peer, StreamMuxerBox::new(yamux.muxer(stream, end))))
     }
-    let Secured { peer, stream, muxer_agreed } = security.secure(socket, end).await?;
-    if muxer_agreed {
-        return Ok((peer, StreamMuxerBox::new(yamux.muxer(stream, end))));
-    }
-    let (_, stream) = protocols::agree(stream, vec![yamux::PROTOCOL], end).await?;
-    Ok((peer, StreamMuxerBox::new(yamux.muxer(stream, end))))
 }
 
 static BINDING: PerProcess<Mutex<()>> = PerProcess::new();
 
-/// Looks up names before dialling, and refuses to leave the loopback interface on a local node.
+/// Looks up names before dialling, and refuses to leave the loopback interface on a local node, or the private network.
 struct Guard {
     inner: Arc<Mutex<Boxed<Connection>>>,
     local: bool,
+    private: bool,
 }
 
 impl Guard {
     /// The sentence why this address is out of bounds, if it is.
     fn refusal(&self, address: &Multiaddr) -> Option<io::Error> {
         let reason = match self.local {
-            false => return None,
             true if address::has_dns(address) => "names are not looked up with network=local",
             true if !address::is_loopback(address) => "network=local allows loopback addresses only",
-            true => return None,
+            _ if self.private && address::transport_name(address) == "quic" => private::NO_QUIC,
+            _ => return None,
         };
         Some(io::Error::new(io::ErrorKind::PermissionDenied, reason))
     }
@@ -267,13 +300,35 @@ async fn resolve(address: &Multiaddr) -> io::Result<Vec<Multiaddr>> {
         .await
         .map_err(|error| io::Error::new(error.kind(), format!("the name {host} cannot be resolved: {error}")))?;
     let with = |ip: IpAddr| -> Multiaddr {
-        address
-            .iter()
-            .map(|part| match part {
-                Protocol::Dns(_) | Protocol::Dns4(_) | Protocol::Dns6(_) => ip.into(),
-                other => other,
-            })
-            .collect()
+        let mut found = Multiaddr::empty();
+        for part in address {
+            match part {
+                Protocol::Dns(_) | Protocol::Dns4(_) | Protocol::Dns6(_) => found.push(ip.into()),
+                // Which of its sites is meant a web server knows by the name.
+                Protocol::Ws(path) => {
+                    found.push(Protocol::Sni(host.as_str().into()));
+                    found.push(Protocol::Ws(path));
+                }
+                other => found.push(other),
+            }
+        }
+        found
     };
     Ok(found.map(|found| found.ip()).filter(|ip| if ip.is_ipv4() { v4 } else { v6 }).map(with).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_web_server_learns_by_which_name_it_was_found() {
+        for (address, wanted) in [
+            ("/dns4/localhost/tcp/80/ws", "/ip4/127.0.0.1/tcp/80/sni/localhost/ws"),
+            ("/dns4/localhost/tcp/80", "/ip4/127.0.0.1/tcp/80"),
+        ] {
+            let found = resolve(&address.parse().unwrap()).await.unwrap();
+            assert!(found.iter().any(|found| found.to_string() == wanted), "{found:?}");
+        }
+    }
 }

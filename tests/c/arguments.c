@@ -30,6 +30,9 @@ static void null_pointers(void) {
     SAYS(p2p_options_new(NULL, &error), INVALID, "options");
     SAYS(p2p_options_set(options, NULL, "tcp", &error), INVALID, "name");
     SAYS(p2p_options_set(options, "transports", NULL, &error), INVALID, "value");
+    SAYS(p2p_key_export(NULL, "base64", "/nowhere/key", &error), INVALID, "identity_file");
+    SAYS(p2p_key_export("/nowhere/key", NULL, "/nowhere/other", &error), INVALID, "format");
+    SAYS(p2p_key_export("/nowhere/key", "base64", NULL, &error), INVALID, "destination");
     SAYS(p2p_node_open(0, NULL, &error), INVALID, "node");
     SAYS(p2p_node_peer_id(node, NULL, 128, &error), INVALID, "buffer");
     SAYS(p2p_node_address(node, NULL, 4096, &error), INVALID, "buffer");
@@ -89,6 +92,9 @@ static void invalid_utf8(void) {
     STEP("invalid UTF-8 for every string");
     SAYS(p2p_options_set(options, BAD_TEXT, "tcp", &error), INVALID, "name");
     SAYS(p2p_options_set(options, "transports", BAD_TEXT, &error), INVALID, "value");
+    SAYS(p2p_key_export(BAD_TEXT, "base64", "/nowhere/key", &error), INVALID, "identity_file");
+    SAYS(p2p_key_export("/nowhere/key", BAD_TEXT, "/nowhere/other", &error), INVALID, "format");
+    SAYS(p2p_key_export("/nowhere/key", "base64", BAD_TEXT, &error), INVALID, "destination");
     SAYS(p2p_connect(node, BAD_TEXT, 1000, &error), INVALID, "peer");
     NO_HANDLE(made, p2p_connect_start(node, BAD_TEXT, 1000, &made, &error), INVALID, "peer");
     NO_HANDLE(made, p2p_listen(node, BAD_TEXT, target, 0, &made, &error), INVALID, "protocol");

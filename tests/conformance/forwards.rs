@@ -145,7 +145,7 @@ fn the_environment_gives_defaults_which_options_override() {
     let bad = |name: &str| (name == "P2PMOUNT_TRANSPORTS").then(|| "pigeon".to_owned());
     let error = block(Node::open(&options(&[("network", "local")]), &bad)).err().unwrap();
     assert_eq!(error.status, Status::BadOption);
-    let sentence = "environment variable P2PMOUNT_TRANSPORTS: option transports: 'pigeon' is not one or more of tcp, quic, \
+    let sentence = "environment variable P2PMOUNT_TRANSPORTS: option transports: 'pigeon' is not one or more of tcp, quic, ws, \
                     comma separated";
     assert_eq!(error.message, sentence);
 }

@@ -29,8 +29,8 @@ pub use self::{
     child::{Child, run_child},
     limit::{at, limit},
     node::{
-        Events, Pair, QUIC, TCP, TestNode, block, forward, in_background, int, listen, options, own_ip, rows, runtime,
-        text,
+        Events, Pair, QUIC, TCP, TestNode, WS, block, forward, in_background, int, listen, options, own_ip, rows,
+        runtime, text,
     },
     proxy::{Path, TcpProxy, UdpProxy},
     sockets::{

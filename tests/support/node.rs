@@ -26,6 +26,7 @@ use super::{PATIENCE, at};
 
 pub const TCP: &[(&str, &str)] = &[("transports", "tcp")];
 pub const QUIC: &[(&str, &str)] = &[("transports", "quic")];
+pub const WS: &[(&str, &str)] = &[("transports", "ws")];
 
 pub fn runtime() -> Handle {
     library::runtime(0).unwrap()

@@ -150,7 +150,7 @@ impl Drop for UdpProxy {
     }
 }
 
-/// The way to a node, over TCP or QUIC.
+/// The way to a node, over TCP or QUIC, with what ends its address.
 pub enum Path {
     Tcp(TcpProxy, String),
     Udp(UdpProxy, String),
@@ -162,16 +162,16 @@ impl Path {
         let parts: Vec<_> = address.split('/').collect();
         let destination = format!("{}:{}", parts[2], parts[4]).parse().unwrap();
         match parts[3] {
-            "udp" => Path::Udp(UdpProxy::to(destination), node.id_text()),
-            _ => Path::Tcp(TcpProxy::to(destination), node.id_text()),
+            "udp" => Path::Udp(UdpProxy::to(destination), parts[5..].join("/")),
+            _ => Path::Tcp(TcpProxy::to(destination), parts[5..].join("/")),
         }
     }
 
     /// Where the node is reached on this way.
     pub fn address(&self) -> String {
         match self {
-            Path::Tcp(proxy, id) => format!("/ip4/127.0.0.1/tcp/{}/p2p/{id}", proxy.address.port()),
-            Path::Udp(proxy, id) => format!("/ip4/127.0.0.1/udp/{}/quic-v1/p2p/{id}", proxy.address.port()),
+            Path::Tcp(proxy, end) => format!("/ip4/127.0.0.1/tcp/{}/{end}", proxy.address.port()),
+            Path::Udp(proxy, end) => format!("/ip4/127.0.0.1/udp/{}/{end}", proxy.address.port()),
         }
     }
 

@@ -1158,6 +1158,15 @@ inline void set(std::string_view name, const option_value &value) { detail::set(
 // An option of the process in force: a row with name, value and source.
 inline row get(std::string_view name) { return detail::get(0, name); }
 
+// Writes the private key in identity_file, in any form that the option identity.file takes, to the new file
+// destination, which is its owner's alone: as "libp2p-protobuf-cleartext", "pem-pkcs8-cleartext" or "base64". Both
+// paths may be a std::filesystem::path.
+inline void export_key(const std::string &identity_file, std::string_view format, const std::string &destination) {
+    const detail::c_text from("identity_file", identity_file), named("format", format), to("destination", destination);
+    p2p_error told;
+    detail::check(p2p_key_export(from, named, to, &told), told);
+}
+
 }  // namespace p2pmount
 
 #endif  // P2PMOUNT_HPP

@@ -1,5 +1,6 @@
 // Options by name, as plain values of every kind.
 #include <cmath>
+#include <cstdlib>
 #include <filesystem>
 #include <list>
 #include <map>
@@ -84,6 +85,20 @@ TEST("options arrive, given as a list, a map, one by one, or not at all") {
 
     EQUAL(p2pmount::node().get("streams.max")["source"], "default");
     EQUAL(p2pmount::node(p2pmount::options{}).get("streams.max")["source"], "default");
+}
+
+TEST("an exported key is the same in each form") {
+    char made[] = "/tmp/p2pmount-cpp-XXXXXX";
+    CHECK(mkdtemp(made) != nullptr);
+    const std::filesystem::path folder = made, key = folder / "key";
+    const auto id = p2pmount::node({{"identity.file", key}}).peer_id();
+    for (const char *format : {"libp2p-protobuf-cleartext", "pem-pkcs8-cleartext", "base64"}) {
+        p2pmount::export_key(key, format, folder / format);
+        EQUAL(p2pmount::node({{"identity.file", folder / format}}).peer_id(), id);
+    }
+    HAS(THROWS(status::bad_key, p2pmount::export_key(key, "base64", key.c_str())).what(), "exists already");
+    HAS(THROWS(status::invalid_argument, p2pmount::export_key(key, "jwk", folder / "new")).what(), "base64");
+    std::filesystem::remove_all(folder);
 }
 
 TEST("mounts and queues take options, too") {

@@ -502,3 +502,12 @@ export function list(...what: (string | number)[]): Row[];
 /** Changes an option of the process, such as "log.level". */
 export function set(name: string, value: OptionValue): void;
 export function get(name: string): Setting;
+/**
+ * Writes the private key of a file, in any form that the option "identity.file" takes, to a new file, its owner's alone.
+ * "base64" is how Kubo's configuration has it.
+ */
+export function exportKey(
+    identityFile: string,
+    format: "libp2p-protobuf-cleartext" | "pem-pkcs8-cleartext" | "base64",
+    destination: string,
+): void;

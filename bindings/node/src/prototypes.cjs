@@ -16,6 +16,8 @@ const FUNCTIONS = {
     p2p_set: ["p2p_status", ["uint64_t", "const char *", "const char *", "p2p_error *"]],
     p2p_get: ["p2p_status", ["uint64_t", "const char *", "p2p_snapshot *", "p2p_error *"]],
 
+    p2p_key_export: ["p2p_status", ["const char *", "const char *", "const char *", "p2p_error *"]],
+
     p2p_node_open: ["p2p_status", ["p2p_options", "p2p_node *", "p2p_error *"]],
     p2p_node_close: ["p2p_status", ["p2p_node", "int32_t", "p2p_error *"]],
     p2p_node_close_start: ["p2p_status", ["p2p_node", "int32_t", "p2p_operation *", "p2p_error *"]],

@@ -18,6 +18,7 @@ const char *p2p_status_name(p2p_status status) { return status == 99 ? "P2P_ERRO
 NOTHING(p2p_options_new, p2p_options *options, p2p_error *error)
 NOTHING(p2p_options_set, p2p_options options, const char *name, const char *value, p2p_error *error)
 NOTHING(p2p_options_free, p2p_options options)
+NOTHING(p2p_key_export, const char *identity_file, const char *format, const char *destination, p2p_error *error)
 NOTHING(p2p_set, uint64_t handle, const char *name, const char *value, p2p_error *error)
 NOTHING(p2p_get, uint64_t handle, const char *name, p2p_snapshot *snapshot, p2p_error *error)
 NOTHING(p2p_node_close, p2p_node node, int32_t drain_ms, p2p_error *error)

@@ -7,7 +7,7 @@ import fs from "node:fs";
 import os from "node:os";
 import path from "node:path";
 import { inspect } from "node:util";
-import { constants, get, list, Mount, Node, P2pError, set, statusName, version } from "p2pmount";
+import { constants, exportKey, get, list, Mount, Node, P2pError, set, statusName, version } from "p2pmount";
 import { connect, echo, exchange, NOBODY, next, openNode, readAll, serve, test, tunnel } from "./support.mjs";
 
 function temporary(t) {
@@ -300,6 +300,21 @@ test("an identity file keeps the peer id", async (t) => {
     await first.close();
     const second = await openNode(t, options);
     assert.equal(second.peerId, first.peerId);
+});
+
+test("an exported key is the same in each form", async (t) => {
+    const folder = temporary(t);
+    const key = path.join(folder, "key");
+    const { peerId } = await openNode(t, { "identity.file": key });
+    for (const format of ["libp2p-protobuf-cleartext", "pem-pkcs8-cleartext", "base64"]) {
+        const file = path.join(folder, format);
+        exportKey(key, format, file);
+        assert.equal(fs.statSync(file).mode & 0o777, 0o600);
+        assert.equal((await openNode(t, { "identity.file": file })).peerId, peerId);
+    }
+    assert.throws(() => exportKey(key, "base64", key), { code: "P2P_ERROR_BAD_KEY", message: /exists already/ });
+    assert.throws(() => exportKey(key, "jwk", path.join(folder, "new")), { code: "P2P_ERROR_INVALID_ARGUMENT" });
+    assert.throws(() => exportKey(key, "base64"), { name: "TypeError", message: /^destination/ });
 });
 
 test("close waits for streams, frees ports, may be called again, and what comes after says that it is closed", async (t) => {

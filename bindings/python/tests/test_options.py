@@ -89,6 +89,20 @@ def test_a_key_file_keeps_the_peer_id(tmp_path: Path) -> None:
     assert len(ids) == 1
 
 
+def test_an_exported_key_is_the_same_in_each_form(tmp_path: Path) -> None:
+    with p2pmount.Node(identity_file=tmp_path / "key") as node:
+        peer_id = node.peer_id
+    for form in ("libp2p-protobuf-cleartext", "pem-pkcs8-cleartext", "base64"):
+        p2pmount.export_key(tmp_path / "key", form, str(tmp_path / form))
+        assert (tmp_path / form).stat().st_mode & 0o777 == 0o600
+        with p2pmount.Node(identity_file=tmp_path / form) as node:
+            assert node.peer_id == peer_id
+    with pytest.raises(p2pmount.BadKeyError, match="exists already"):
+        p2pmount.export_key(tmp_path / "base64", "base64", tmp_path / "key")
+    with pytest.raises(p2pmount.InvalidArgumentError, match="pem-pkcs8-cleartext"):
+        p2pmount.export_key(tmp_path / "key", "jwk", tmp_path / "new")
+
+
 def test_a_listener_without_peers_admits_nobody(server: p2pmount.Node) -> None:
     assert server.listen("web", 80, peers_allow=[]).access == "open to nobody"
 

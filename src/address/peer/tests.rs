@@ -153,11 +153,23 @@ fn what_needs_discovery_or_a_relay_is_refused_as_unreachable() {
 
 #[test]
 fn addresses_the_node_can_not_dial_are_refused() {
+    let below_tls = |tag: &str| {
+        format!(
+            "has '{tag}', WebSocket below TLS, which this version does not have; write /ws, where the connection is encrypted \
+             all the same, with a port that takes it without TLS"
+        )
+    };
     let no_transport = |tag: &str| {
-        format!("has '/{tag}', a transport this node does not have; it has /tcp/<port> and /udp/<port>/quic-v1")
+        format!(
+            "has '/{tag}', a transport this node does not have; it has /tcp/<port>, /tcp/<port>/ws and /udp/<port>/quic-v1"
+        )
     };
     for (address, why) in [
-        ("/ip4/1.2.3.4/tcp/1/ws", no_transport("ws")),
+        ("/ip4/1.2.3.4/tcp/1/ws/http", no_transport("http")),
+        ("/ip4/1.2.3.4/udp/1/ws", no_transport("ws")),
+        ("/ip4/1.2.3.4/tcp/1/wss", below_tls("/wss")),
+        ("/dns4/example.com/tcp/443/tls/ws", below_tls("/tls/ws")),
+        ("/ip4/1.2.3.4/tcp/443/tls/sni/example.com/ws", below_tls("/tls/ws")),
         ("/ip4/1.2.3.4/tcp/1/tls", no_transport("tls")),
         ("/ip4/1.2.3.4/udp/1/webrtc-direct", no_transport("webrtc-direct")),
         ("/ip4/1.2.3.4/udp/1/quic-v1/webtransport", no_transport("webtransport")),
@@ -192,9 +204,12 @@ fn addresses_the_node_can_not_dial_are_refused() {
 
 #[test]
 fn a_node_listens_on_ip_addresses_with_tcp_or_quic() {
-    let found = parse_listen_multiaddrs("/ip4/127.0.0.1/tcp/0, /ip6/::/udp/4001/quic-v1,/ip4/127.0.0.1/tcp/0").unwrap();
+    let found = parse_listen_multiaddrs(
+        "/ip4/127.0.0.1/tcp/0, /ip6/::/udp/4001/quic-v1,/ip4/127.0.0.1/tcp/0,/ip4/127.0.0.1/tcp/0/ws",
+    )
+    .unwrap();
     let found: Vec<String> = found.iter().map(Multiaddr::to_string).collect();
-    assert_eq!(found, ["/ip4/127.0.0.1/tcp/0", "/ip6/::/udp/4001/quic-v1"]);
+    assert_eq!(found, ["/ip4/127.0.0.1/tcp/0", "/ip6/::/udp/4001/quic-v1", "/ip4/127.0.0.1/tcp/0/ws"]);
     assert_eq!(parse_listen_multiaddrs("").unwrap(), Vec::<Multiaddr>::new());
     for (text, message) in [
         (
@@ -211,7 +226,7 @@ fn a_node_listens_on_ip_addresses_with_tcp_or_quic() {
             &format!("/ip4/127.0.0.1/tcp/0/p2p/{PEER}"),
             format!(
                 "node address '/ip4/127.0.0.1/tcp/0/p2p/{PEER}' has a peer id; \
-                 an address to listen on ends after the port or quic-v1"
+                 an address to listen on ends after the port, ws or quic-v1"
             ),
         ),
         ("/", "node address '/' is empty; write for example /ip4/127.0.0.1/tcp/4001".into()),
@@ -235,6 +250,8 @@ fn multiaddrs_tell_loopback_transport_and_names() {
         ("/ip6/::ffff:127.0.0.1/tcp/1", true, "tcp", false),
         ("/ip4/10.0.0.1/udp/1/quic-v1", false, "quic", false),
         ("/dns4/localhost/tcp/1", false, "tcp", true),
+        ("/ip4/127.0.0.1/tcp/1/ws", true, "ws", false),
+        ("/dns4/localhost/tcp/1/ws", false, "ws", true),
         ("/dns/name.example/udp/1/quic-v1", false, "quic", true),
     ] {
         let address: Multiaddr = text.parse().unwrap();

@@ -46,8 +46,8 @@ from .constants import CloseFlag, Code, ErrorFlag, EventKind, ListKind
 from .events import Event, Events
 from .mount import Forward, Listener, Mount
 from .node import Node
+from .process import export_key, options, process
 from .process import get as get
-from .process import options, process
 from .process import set as set
 from .rows import (
     AddressRow,
@@ -117,6 +117,7 @@ __all__ = [
     "TargetRefusedError",
     "TimedOutError",
     "UnreachableError",
+    "export_key",
     "load_library",
     "options",
     "process",

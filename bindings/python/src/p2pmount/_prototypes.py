@@ -54,6 +54,7 @@ PROTOTYPES: Dict[str, Tuple[Any, Tuple[Any, ...]]] = {
     "p2p_options_new": (_status, (_handle_out, _error)),
     "p2p_options_set": (_status, (_handle, _text, _text, _error)),
     "p2p_options_free": (_status, (_handle,)),
+    "p2p_key_export": (_status, (_text, _text, _text, _error)),
     "p2p_node_open": (_status, (_handle, _handle_out, _error)),
     "p2p_node_close": (_status, (_handle, c_int32, _error)),
     "p2p_node_close_start": (_status, (_handle, c_int32, _handle_out, _error)),
