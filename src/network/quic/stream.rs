@@ -11,7 +11,7 @@ use std::{
 use futures::{AsyncRead, AsyncWrite};
 use parking_lot::Mutex;
 use quinn::{ReadError, RecvStream, SendStream, VarInt, WriteError};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use super::room::Room;
 use crate::network::frames;
@@ -126,7 +126,7 @@ impl AsyncWrite for Stream {
             // Fails for a finished or reset stream only, and this one is neither.
             let _ = send.finish();
             self.log.frame("sent", "FIN");
-            self.shared.ended(send);
+            self.shared.ended(Ended::Finished(send));
         }
         Poll::Ready(Ok(()))
     }
@@ -140,7 +140,7 @@ impl Drop for Stream {
             // side would finish it. The receive side stops the peer by itself.
             if send.reset(0u32.into()).is_ok() && !self.log.lost {
                 self.log.frame("sent", "RESET_STREAM");
-                self.shared.ended(send);
+                self.shared.ended(Ended::Reset(send));
             }
         }
         if self.failed.is_none() && !self.log.ended && !self.log.lost {
@@ -204,7 +204,7 @@ pub(super) struct Shared {
     number: u64,
     pub connection: quinn::Connection,
     /// Send sides that were finished or reset; those whose end has arrived are removed now and then.
-    ended: Mutex<Vec<SendStream>>,
+    ended: Mutex<Vec<Ended>>,
     room: Mutex<Room>,
 }
 
@@ -212,6 +212,26 @@ pub(super) struct Shared {
 const SPARE: usize = 32;
 /// Nothing tells that a reset has arrived, so that is looked after while a connection is closed.
 const LOOK: Duration = Duration::from_millis(5);
+/// How long it is waited for, besides some round trips.
+const RESETS: Duration = Duration::from_millis(100);
+
+enum Ended {
+    Finished(SendStream),
+    Reset(SendStream),
+}
+
+impl Ended {
+    fn send(&self) -> &SendStream {
+        let (Ended::Finished(send) | Ended::Reset(send)) = self;
+        send
+    }
+
+    /// Whether the peer has acknowledged all of it, or will never do so.
+    fn arrived(&self) -> bool {
+        let stopped = pin!(self.send().stopped());
+        std::future::Future::poll(stopped, &mut Context::from_waker(Waker::noop())).is_ready()
+    }
+}
 
 impl Shared {
     pub fn new(connection: quinn::Connection, room: Room) -> Arc<Self> {
@@ -226,55 +246,51 @@ impl Shared {
         }
     }
 
-    fn ended(&self, send: SendStream) {
+    fn ended(&self, stream: Ended) {
         let mut ended = self.ended.lock();
         // Looked through when the room is used up and doubled when that did not help: a constant cost per stream.
         if ended.len() == ended.capacity() {
-            ended.retain(|send| !arrived(send));
+            ended.retain(|stream| !stream.arrived());
             if ended.len() >= ended.capacity() / 2 {
                 let room = ended.capacity().max(SPARE);
                 ended.reserve(room);
             }
         }
-        ended.push(send);
+        ended.push(stream);
     }
 
     /// Whether the peer has not acknowledged the end of a stream, or what was sent before it.
     pub fn has_undelivered(&self) -> bool {
         let mut ended = self.ended.lock();
-        ended.retain(|send| !arrived(send));
+        ended.retain(|stream| !stream.arrived());
         !ended.is_empty()
     }
 
-    /// Waits until the peer has everything of the finished streams, and knows of those that were reset, at most for
-    /// `limit`; then closes the connection.
+    /// Waits until the peer has everything of the finished streams, at most for `limit`, and knows of those that were reset,
+    /// for a few round trips; then closes the connection.
     ///
     /// quinn sends the close of a connection only when congestion control would let it send what else is waiting, and it
     /// takes no acknowledgements any more then: closed while a reset waits behind what is in flight, the peer would hear
     /// nothing until its idle timeout.
     pub async fn close(&self, limit: Duration) {
-        let delivered = async {
-            loop {
-                let batch = std::mem::take(&mut *self.ended.lock());
-                if batch.is_empty() {
-                    break;
-                }
-                for send in batch {
-                    // It has arrived also when the peer does not want the rest, and when the connection is lost.
-                    while !arrived(&send) {
-                        let _ = timeout(LOOK, send.stopped()).await;
-                    }
+        let begun = Instant::now();
+        loop {
+            let batch = std::mem::take(&mut *self.ended.lock());
+            if batch.is_empty() {
+                break;
+            }
+            for stream in batch {
+                let limit = match stream {
+                    Ended::Finished(_) => limit,
+                    Ended::Reset(_) => limit.min(RESETS + 3 * self.connection.rtt()),
+                };
+                // What has not arrived by then is given up. It has arrived also when the peer does not want the rest, and when
+                // the connection is lost.
+                while !stream.arrived() && begun.elapsed() < limit {
+                    let _ = timeout(LOOK, stream.send().stopped()).await;
                 }
             }
-        };
-        // What has not arrived by then is given up.
-        let _ = timeout(limit, delivered).await;
+        }
         self.connection.close(0u32.into(), b"");
     }
-}
-
-/// Whether the peer has acknowledged all of an ended stream, or will never do so.
-fn arrived(send: &SendStream) -> bool {
-    let stopped = pin!(send.stopped());
-    std::future::Future::poll(stopped, &mut Context::from_waker(Waker::noop())).is_ready()
 }
