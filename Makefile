@@ -77,7 +77,7 @@ installed: lib
 test-languages: lib ## a listener in each language, a forward in each other
 	scripts/languages.sh
 
-interop: lib ## against a real Kubo, an old and a current one; PARTS="matrix semantics limits compare data"
+interop: lib ## against a real Kubo, an old and a current one; PARTS="matrix semantics limits keys compare data"
 	scripts/interop.sh $(PARTS)
 
 test-interop: lib

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Against a real Kubo, an old and a current one (tests/interop). Needs the library (make lib) and scripts/kubo.sh.
 #
-#   interop.sh [PART...]   all parts, or some of: matrix semantics limits compare data
+#   interop.sh [PART...]   all parts, or some of: matrix semantics limits keys compare data
 #   interop.sh test        all of them if CI=true, and otherwise says why not
 #
 # A Kubo that cannot be had is left out with the reason, which is a failure if CI=true. What hangs is ended, and the part
@@ -10,7 +10,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 export P2PMOUNT_NETWORK=local
 target=${CARGO_TARGET_DIR:-target}
-parts=(matrix semantics limits compare data)
+parts=(matrix semantics limits keys compare data)
 
 case ${1:-} in
 test)

@@ -87,6 +87,7 @@ pub static FIELDS: &[Field] = &[
     text!("state", "State of a mount, peer, address or node; see docs/concepts.md."),
     int!("stream", "Event: number of the stream in the node."),
     int!("streams", "Streams open now."),
+    int!("streams_cut", "Mount: streams since it was made that the peer reset, or whose connection was lost."),
     int!("streams_total", "Mount: streams since it was made."),
     int!(
         "system_error",

@@ -50,6 +50,26 @@ fn through_a_proxy() -> (Pair, TcpProxy, Target, SocketAddr) {
     (pair, proxy, target, address)
 }
 
+/// In full flow congestion control lets nothing more out at most moments, the end of the connection included.
+#[test]
+fn a_node_that_closes_in_full_flow_over_quic_is_noticed_at_once() {
+    let _limit = limit(90);
+    for _ in 0..12 {
+        let pair = Pair::open(QUIC);
+        let target = Target::new();
+        pair.far.expose("p2p-test", &target.text(), &[]);
+        let (_, address) = pair.near.forward_to("p2p-test", &pair.far.address(), &[]);
+        let (mut client, mut server) = (client(address), target.accept());
+        let pour = thread::spawn(move || while server.write_all(&[7; 64 << 10]).is_ok() {});
+        read_exact(&mut client, 400_000);
+        let closed = Instant::now();
+        pair.far.close_now();
+        expect_reset(&mut client);
+        assert!(closed.elapsed() < Duration::from_secs(5), "{:?}", closed.elapsed());
+        pour.join().unwrap();
+    }
+}
+
 #[test]
 fn a_connection_that_is_cut_resets_its_streams_at_once() {
     let _limit = limit(30);
@@ -71,6 +91,7 @@ fn a_connection_that_is_cut_resets_its_streams_at_once() {
         expect_reset(&mut server);
     }
     wait_until("no stream is left", || pair.near.streams().is_empty() && pair.far.streams().is_empty());
+    assert_eq!([&pair.near.forwards()[0], &pair.far.listeners()[0]].map(|row| int(row, "streams_cut")), [5, 5]);
 }
 
 #[test]

@@ -22,7 +22,7 @@ const fn panel(title: &'static str, bars: [(&'static str, &'static str); 2], dec
 static PANELS: [Panel; 4] = [
     panel("MB/s, 1 connection", [("to the target", "up_1"), ("from it", "down_1")], 0),
     panel("MB/s, 8 connections", [("to the target", "up_8"), ("from it", "down_8")], 0),
-    panel("processor, s/GB (less is better)", [("to the target", "cpu_up_1"), ("from it", "cpu_down_1")], 2),
+    panel("processor, s/GB (less: better)", [("to the target", "cpu_up_1"), ("from it", "cpu_down_1")], 2),
     panel("new connections per second", [("one at a time", "conn_1"), ("32 in flight", "conn_32")], 0),
 ];
 
@@ -34,7 +34,7 @@ const FAINT: &str = "0.6";
 
 /// Pixels.
 const LABELS: f64 = 200.0;
-const PANEL: f64 = 205.0;
+const PANEL: f64 = 215.0;
 const BARS: f64 = 145.0;
 const TOP: f64 = 62.0;
 const ROW: f64 = 32.0;

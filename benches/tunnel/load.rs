@@ -109,7 +109,7 @@ impl Subject<'_> {
     }
 
     /// Up to `count` echoing streams; those that fail are left out.
-    pub async fn open(&self, count: usize) -> Vec<TcpStream> {
+    async fn open(&self, count: usize) -> Vec<TcpStream> {
         let opening = stream::iter(0..count).map(|_| self.connect(ECHO)).buffer_unordered(OPENING);
         let opening = opening.take_until(sleep(self.plan.patience / 4));
         opening.filter_map(|opened| async { opened.ok() }).collect().await

@@ -168,9 +168,11 @@ type ListenerInfo struct {
 	// Error and ErrorCode are the last error, empty and 0 if there was none.
 	Error     string `p2p:"error"`
 	ErrorCode Code   `p2p:"error_code"`
-	// Streams are open now, StreamsTotal were since it was made.
+	// Streams are open now, StreamsTotal were since it was made; StreamsCut of them the peer reset, or their connection
+	// was lost.
 	Streams      int   `p2p:"streams"`
 	StreamsTotal int64 `p2p:"streams_total"`
+	StreamsCut   int64 `p2p:"streams_cut"`
 	// BytesIn came from the network, BytesOut went there.
 	BytesIn  int64 `p2p:"bytes_in"`
 	BytesOut int64 `p2p:"bytes_out"`
@@ -196,9 +198,11 @@ type ForwardInfo struct {
 	// Error and ErrorCode are the last error, empty and 0 if there was none.
 	Error     string `p2p:"error"`
 	ErrorCode Code   `p2p:"error_code"`
-	// Streams are open now, StreamsTotal were since it was made.
+	// Streams are open now, StreamsTotal were since it was made; StreamsCut of them the peer reset, or their connection
+	// was lost.
 	Streams      int   `p2p:"streams"`
 	StreamsTotal int64 `p2p:"streams_total"`
+	StreamsCut   int64 `p2p:"streams_cut"`
 	// BytesIn came from the network, BytesOut went there.
 	BytesIn  int64 `p2p:"bytes_in"`
 	BytesOut int64 `p2p:"bytes_out"`

@@ -116,6 +116,8 @@ pub struct Mount {
     status: Mutex<(State, Option<Error>)>,
     streams: AtomicUsize,
     streams_total: AtomicU64,
+    /// Those that the peer or the network ended before their time.
+    streams_cut: AtomicU64,
     bytes_in: AtomicU64,
     bytes_out: AtomicU64,
     /// Nothing more is accepted.
@@ -145,6 +147,7 @@ impl Mount {
             status: Mutex::new((state, None)),
             streams: AtomicUsize::new(0),
             streams_total: AtomicU64::new(0),
+            streams_cut: AtomicU64::new(0),
             bytes_in: AtomicU64::new(0),
             bytes_out: AtomicU64::new(0),
             closed: CancellationToken::new(),
@@ -242,6 +245,7 @@ impl Mount {
             .int("flags", error.map_or(0, Error::flags))
             .int("streams", self.streams())
             .int("streams_total", self.streams_total.load(Ordering::Relaxed))
+            .int("streams_cut", self.streams_cut.load(Ordering::Relaxed))
             .int("bytes_in", self.bytes_in.load(Ordering::Relaxed) + live[0])
             .int("bytes_out", self.bytes_out.load(Ordering::Relaxed) + live[1]);
         match &self.end {
@@ -397,6 +401,9 @@ async fn carry(shared: &Arc<Shared>, mount: &Arc<Mount>, tunnel: Tunnel) {
     // Dropping what has not ended resets it.
     drop((local, stream, descriptor));
     shared.streams.settle(&live);
+    if reason.is_cut() {
+        mount.streams_cut.fetch_add(1, Ordering::Relaxed);
+    }
     let [received, sent] = live.bytes.totals();
     let error = reason.error(live.id, mount.kind(), received);
     if let Some(error) = error.as_ref().filter(|_| reason.is_trouble()) {

@@ -56,6 +56,11 @@ impl Reason {
         matches!(self, Reason::PeerReset | Reason::Internal)
     }
 
+    /// Whether the peer or the network ended it before its time.
+    pub fn is_cut(self) -> bool {
+        matches!(self, Reason::PeerReset | Reason::ConnectionLost)
+    }
+
     /// What happened to stream `id`, which had `received` so many bytes from the peer; `None` if all went well.
     pub fn error(self, id: u64, kind: Kind, received: u64) -> Option<Error> {
         let (status, what) = match self {

@@ -137,12 +137,12 @@ impl Links {
         C: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let Links { network_key, security, yamux } = self;
-        let socket = private::admit(socket, network_key).await?;
         #[cfg(feature = "plaintext-bench")]
         if super::security::encryption_is_disabled() {
             let (peer, stream) = security.plain(socket, end).await?;
             return Ok((peer, StreamMuxerBox::new(yamux.muxer(stream, end))));
         }
+        let socket = private::admit(socket, network_key).await?;
         let Secured { peer, stream, muxer_agreed } = security.secure(socket, end).await?;
         if muxer_agreed {
             return Ok((peer, StreamMuxerBox::new(yamux.muxer(stream, end))));

@@ -22,7 +22,7 @@ static void check_fields(uint64_t rows, size_t row, const char *const *fields) {
 
 #define MOUNT_FIELDS \
     "!id", "kind", "protocol", "listen", "target", "state", "error", "!error_code", "!system_error", "!flags", \
-        "!streams", "!streams_total", "!bytes_in", "!bytes_out"
+        "!streams", "!streams_total", "!streams_cut", "!bytes_in", "!bytes_out"
 static const char *const listener_fields[] = {MOUNT_FIELDS, "access", NULL};
 static const char *const forward_fields[] = {MOUNT_FIELDS, "peer", "!all_interfaces", NULL};
 static const char *const stream_fields[] = {"!id",     "kind",   "!mount",    "side",      "protocol",

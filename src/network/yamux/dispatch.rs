@@ -121,12 +121,19 @@ impl Core {
         if self.streams.contains_key(&id) {
             return Err(Violation(format!("it opened stream {id} twice")));
         }
-        let room = self.streams.len() < self.config.max_streams && self.waiting.len() < self.config.accept_backlog;
-        let reservation = if room { self.reserve() } else { None };
-        let Some(reservation) = reservation else {
-            let limit = if room { "buffers.max" } else { "streams of one connection" };
-            tracing::warn!(limit, "a stream that the peer opened was refused");
-            return self.push_control(Header::new(Kind::WindowUpdate, RST, id, 0));
+        let reservation = if self.streams.len() >= self.config.max_streams {
+            Err("connection.streams")
+        } else if self.waiting.len() >= self.config.accept_backlog {
+            Err("connection.backlog")
+        } else {
+            self.reserve().ok_or("buffers.max")
+        };
+        let reservation = match reservation {
+            Ok(reservation) => reservation,
+            Err(limit) => {
+                tracing::warn!(limit, "a stream that the peer opened was refused");
+                return self.push_control(Header::new(Kind::WindowUpdate, RST, id, 0));
+            }
         };
         let inner = Inner::new(id, self.shared.clone(), reservation);
         self.streams.insert(id, inner.clone());

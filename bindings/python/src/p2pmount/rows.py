@@ -82,6 +82,8 @@ class MountRow(Row):
     #: Streams now, and since the mount was made.
     streams: int = 0
     streams_total: int = 0
+    #: Of those that have ended: the peer reset them, or their connection was lost.
+    streams_cut: int = 0
     #: Bytes that came from the network, and that went there.
     bytes_in: int = 0
     bytes_out: int = 0
