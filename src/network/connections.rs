@@ -66,7 +66,7 @@ impl Connection {
     }
 
     pub fn streams(&self) -> usize {
-        self.streams.load(Ordering::Relaxed)
+        self.streams.load(Ordering::SeqCst)
     }
 
     /// The smaller, the better for a new stream.
@@ -112,8 +112,8 @@ pub struct StreamGuard {
 
 impl Drop for StreamGuard {
     fn drop(&mut self) {
-        self.connection.streams.fetch_sub(1, Ordering::Relaxed);
-        if self.connection.shared.waits.load(Ordering::Relaxed) {
+        self.connection.streams.fetch_sub(1, Ordering::SeqCst);
+        if self.connection.shared.waits.load(Ordering::SeqCst) {
             let _ = self.connection.freed.send(self.connection.peer);
         }
     }

@@ -116,6 +116,8 @@ where
     let config = WebSocketConfig::default()
         .read_buffer_size(READ_AHEAD)
         .write_buffer_size(FRAME)
+        // A peer that only pings, and reads no answer, would fill the memory with them.
+        .max_write_buffer_size(4 * FRAME)
         .max_message_size(Some(MESSAGE_MAX))
         .max_frame_size(Some(MESSAGE_MAX));
     let dialled = match point {

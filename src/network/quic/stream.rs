@@ -11,7 +11,7 @@ use std::{
 use futures::{AsyncRead, AsyncWrite};
 use parking_lot::Mutex;
 use quinn::{ReadError, RecvStream, SendStream, VarInt, WriteError};
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, sleep, timeout_at};
 
 use super::room::Room;
 use crate::network::frames;
@@ -221,15 +221,16 @@ enum Ended {
 }
 
 impl Ended {
-    fn send(&self) -> &SendStream {
-        let (Ended::Finished(send) | Ended::Reset(send)) = self;
-        send
-    }
-
     /// Whether the peer has acknowledged all of it, or will never do so.
-    fn arrived(&self) -> bool {
-        let stopped = pin!(self.send().stopped());
-        std::future::Future::poll(stopped, &mut Context::from_waker(Waker::noop())).is_ready()
+    fn arrived(&self, connection: &quinn::Connection) -> bool {
+        match self {
+            Ended::Finished(send) => {
+                let stopped = pin!(send.stopped());
+                std::future::Future::poll(stopped, &mut Context::from_waker(Waker::noop())).is_ready()
+            }
+            // A stream whose reset has arrived is known no more. Waiting for one leaves a trace behind in quinn.
+            Ended::Reset(send) => send.priority().is_err() || connection.close_reason().is_some(),
+        }
     }
 }
 
@@ -250,7 +251,7 @@ impl Shared {
         let mut ended = self.ended.lock();
         // Looked through when the room is used up and doubled when that did not help: a constant cost per stream.
         if ended.len() == ended.capacity() {
-            ended.retain(|stream| !stream.arrived());
+            ended.retain(|stream| !stream.arrived(&self.connection));
             if ended.len() >= ended.capacity() / 2 {
                 let room = ended.capacity().max(SPARE);
                 ended.reserve(room);
@@ -262,7 +263,7 @@ impl Shared {
     /// Whether the peer has not acknowledged the end of a stream, or what was sent before it.
     pub fn has_undelivered(&self) -> bool {
         let mut ended = self.ended.lock();
-        ended.retain(|stream| !stream.arrived());
+        ended.retain(|stream| !stream.arrived(&self.connection));
         !ended.is_empty()
     }
 
@@ -273,21 +274,23 @@ impl Shared {
     /// takes no acknowledgements any more then: closed while a reset waits behind what is in flight, the peer would hear
     /// nothing until its idle timeout.
     pub async fn close(&self, limit: Duration) {
-        let begun = Instant::now();
+        let until = Instant::now() + limit;
         loop {
             let batch = std::mem::take(&mut *self.ended.lock());
             if batch.is_empty() {
                 break;
             }
+            let resets_until = until.min(Instant::now() + RESETS + 3 * self.connection.rtt());
             for stream in batch {
-                let limit = match stream {
-                    Ended::Finished(_) => limit,
-                    Ended::Reset(_) => limit.min(RESETS + 3 * self.connection.rtt()),
-                };
-                // What has not arrived by then is given up. It has arrived also when the peer does not want the rest, and when
-                // the connection is lost.
-                while !stream.arrived() && begun.elapsed() < limit {
-                    let _ = timeout(LOOK, stream.send().stopped()).await;
+                // What has not arrived by then is given up. It has arrived also when the peer does not want the rest, and when the
+                // connection is lost.
+                match &stream {
+                    Ended::Finished(send) => drop(timeout_at(until, send.stopped()).await),
+                    Ended::Reset(_) => {
+                        while !stream.arrived(&self.connection) && Instant::now() < resets_until {
+                            sleep(LOOK).await;
+                        }
+                    }
                 }
             }
         }

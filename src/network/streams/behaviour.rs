@@ -226,7 +226,11 @@ impl Behaviour {
         let full = !state.waiting.is_empty();
         let first = self.connections.first(&peer);
         if let Some(first) = &first {
-            first.shared.waits.store(full, Ordering::Relaxed);
+            first.shared.waits.store(full, Ordering::SeqCst);
+            // A stream that ended just before has told nobody.
+            if full && self.connections.choose(&peer).is_some() {
+                return self.serve(peer);
+            }
         }
         let wanted = if connected == 0 {
             !state.waiting.is_empty() || !state.connecting.is_empty()

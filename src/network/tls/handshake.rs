@@ -16,6 +16,8 @@ use super::record;
 
 /// Read from the socket at a time.
 const READ: usize = 4 * 1024;
+/// More than this is not kept of a message that is not all there: the largest that rustls takes, and its records.
+const MAX_SHOWN: usize = 64 * 1024 + 2 * record::MAX_RECORD;
 
 /// What the record layer needs of a connection whose handshake is over.
 pub(super) struct Established {
@@ -152,12 +154,18 @@ where
                 socket.flush().await?;
                 outgoing.clear();
             }
+            Ok(Next::Receive) if shown > MAX_SHOWN => {
+                return Err(io::Error::new(io::ErrorKind::InvalidData, "the peer's TLS handshake has no end"));
+            }
             Ok(Next::Receive) => shown += receive(socket, &mut received, shown).await?,
             Ok(Next::Done) => break,
             Ok(Next::Closed) => return Err(ended()),
             Err(error) => {
                 // Why, for the other end; whether it still listens is its affair.
-                while let (_, Ok(Next::Again)) = role.step(&mut [], &mut outgoing) {}
+                // Rustls must not look for more in a buffer that is not the one it knows.
+                while role.session().wants_write() && matches!(role.step(&mut [], &mut outgoing), (_, Ok(Next::Again)))
+                {
+                }
                 if socket.write_all(&outgoing).await.is_ok() {
                     let _ = socket.flush().await;
                 }
@@ -178,6 +186,12 @@ where
 /// Waits until a whole record is there from `start` on; returns its length.
 async fn receive<C: AsyncRead + Unpin>(socket: &mut C, received: &mut Vec<u8>, start: usize) -> io::Result<usize> {
     loop {
+        // The type of the content, the upper half of the version.
+        if let [kind, version, ..] = received[start..]
+            && (!(20..=23).contains(&kind) || version != 3)
+        {
+            return Err(io::Error::new(io::ErrorKind::InvalidData, "the peer does not speak TLS"));
+        }
         if let Some(length) = record::length(&received[start..])? {
             return Ok(length);
         }

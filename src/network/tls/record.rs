@@ -51,6 +51,7 @@ impl std::error::Error for Broken {}
 pub(super) const UNEXPECTED_MESSAGE: u8 = 10;
 pub(super) const BAD_RECORD_MAC: u8 = 20;
 pub(super) const RECORD_OVERFLOW: u8 = 22;
+pub(super) const ILLEGAL_PARAMETER: u8 = 47;
 pub(super) const DECODE_ERROR: u8 = 50;
 
 pub(super) fn broken(alert: u8, text: &'static str) -> io::Error {
@@ -157,7 +158,7 @@ impl Key {
             23 => Content::Data,
             _ => return Err(broken(UNEXPECTED_MESSAGE, "the peer sent a TLS record of an unknown type")),
         };
-        if end > MAX_PLAIN {
+        if plain.len() > MAX_PLAIN + 1 {
             return Err(broken(RECORD_OVERFLOW, "the peer sent a TLS record that is too long"));
         }
         Ok((end, content))

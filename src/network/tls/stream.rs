@@ -1,8 +1,8 @@
 //! The record layer of a connection after its handshake (RFC 8446, sections 4.6.3, 5 and 6).
 //!
 //! rustls has one, too. This one opens records from where the socket put them to where the reader wants them, and seals them
-//! where they are sent from: one copy each way less, or three, and nothing is allocated for a record. A connection at rest
-//! holds no buffer.
+//! where they are sent from: one copy each way less, or three, and nothing is allocated for a record that the reader has room
+//! for. A connection at rest holds no buffer.
 
 use std::{
     cell::Cell,
@@ -15,7 +15,9 @@ use futures::{AsyncRead, AsyncWrite};
 
 use super::{
     handshake::{Established, Schedule},
-    record::{self, Broken, Content, DECODE_ERROR, Key, MAX_PLAIN, MAX_RECORD, UNEXPECTED_MESSAGE, broken},
+    record::{
+        self, Broken, Content, DECODE_ERROR, ILLEGAL_PARAMETER, Key, MAX_PLAIN, MAX_RECORD, UNEXPECTED_MESSAGE, broken,
+    },
 };
 
 /// Read from the socket at a time, at most.
@@ -24,6 +26,8 @@ const READ: usize = 128 * 1024;
 const WRITE: usize = 8 * MAX_PLAIN;
 /// The longest handshake message that is put together: certificates have come before, these are tickets.
 const MAX_MESSAGE: usize = 64 * 1024;
+/// The most records in a row without data: a peer could keep us busy with them.
+const MAX_WITHOUT_DATA: u32 = 32;
 
 const NEW_SESSION_TICKET: u8 = 4;
 const KEY_UPDATE: u8 = 24;
@@ -58,6 +62,10 @@ pub(super) struct Reading {
     read: usize,
     /// The beginning of a handshake message.
     message: Vec<u8>,
+    /// Records in a row that brought no data.
+    without_data: u32,
+    /// To be told once what came before it is read.
+    failure: Option<io::Error>,
     end: Option<End>,
 }
 
@@ -69,7 +77,8 @@ enum End {
     Alert(u8),
     /// The connection has ended without a word.
     Lost,
-    Broken,
+    /// It failed, or was broken by the peer.
+    Failed(io::ErrorKind),
 }
 
 pub(super) struct Writing {
@@ -96,6 +105,8 @@ impl<C> Stream<C> {
                 plain: Vec::new(),
                 read: 0,
                 message: Vec::new(),
+                without_data: 0,
+                failure: None,
                 end: None,
             },
             writing: Writing {
@@ -122,83 +133,108 @@ impl<C> Stream<C> {
     /// and how much is in `buffer`.
     fn open(&mut self, records: &[u8], buffer: &mut [u8]) -> io::Result<(usize, usize)> {
         let (mut done, mut filled) = (0, 0);
-        while self.reading.end.is_none() {
-            let Some(length) = record::length(&records[done..])? else { break };
-            let record = &records[done..done + length];
-            let room = record::room(record)?;
-            let free = &mut buffer[filled..];
-            let reading = &mut self.reading;
-            if room <= free.len() {
-                let plain = &mut free[..room];
-                match reading.key.open(record, plain)? {
-                    (length, Content::Data) => filled += length,
-                    (length, content) => {
-                        let plain = plain[..length].to_vec();
-                        self.control(content, &plain)?;
-                    }
+        while self.reading.end.is_none() && self.reading.plain.is_empty() {
+            match self.open_one(&records[done..], &mut buffer[filled..], filled > 0) {
+                Ok(Some((length, size))) => {
+                    done += length;
+                    filled += size;
                 }
-            } else if filled > 0 {
-                break;
-            } else {
-                let mut plain = vec![0; room];
-                let (length, content) = reading.key.open(record, &mut plain)?;
-                plain.truncate(length);
-                match content {
-                    Content::Data => {
-                        (reading.plain, reading.read) = (plain, 0);
-                        filled = reading.take_plain(buffer);
-                    }
-                    _ => self.control(content, &plain)?,
+                Ok(None) => break,
+                Err(error) if filled > 0 => {
+                    // What came before it is good.
+                    self.reading.failure = Some(error);
+                    break;
                 }
-            }
-            done += length;
-            if !self.reading.plain.is_empty() {
-                break;
+                Err(error) => return Err(error),
             }
         }
         Ok((done, filled))
     }
 
+    /// Opens the first of `records`: its length, and how much is in `buffer`; `None` if it is not all there, or there is no
+    /// room and others were `before` it.
+    fn open_one(&mut self, records: &[u8], buffer: &mut [u8], before: bool) -> io::Result<Option<(usize, usize)>> {
+        let Some(length) = record::length(records)? else { return Ok(None) };
+        let record = &records[..length];
+        let room = record::room(record)?;
+        let fits = room <= buffer.len();
+        if !fits && before {
+            return Ok(None);
+        }
+        let mut own = Vec::new();
+        let plain = if fits {
+            &mut buffer[..room]
+        } else {
+            own.resize(room, 0);
+            &mut own[..]
+        };
+        let (size, content) = self.reading.key.open(record, plain)?;
+        let reading = &mut self.reading;
+        reading.without_data = if content == Content::Data && size > 0 { 0 } else { reading.without_data + 1 };
+        if reading.without_data > MAX_WITHOUT_DATA {
+            return Err(broken(UNEXPECTED_MESSAGE, "the peer sent one TLS record without data after the other"));
+        }
+        if content != Content::Handshake && !reading.message.is_empty() {
+            return Err(broken(UNEXPECTED_MESSAGE, "the peer sent something else in the middle of a TLS message"));
+        }
+        let size = match content {
+            Content::Data if fits => size,
+            Content::Data => {
+                own.truncate(size);
+                (reading.plain, reading.read) = (own, 0);
+                reading.take_plain(buffer)
+            }
+            _ => {
+                let plain = plain[..size].to_vec();
+                self.control(content, &plain)?;
+                0
+            }
+        };
+        Ok(Some((length, size)))
+    }
+
     /// A record that is not data.
     fn control(&mut self, content: Content, plain: &[u8]) -> io::Result<()> {
-        match content {
-            Content::Alert => match plain {
+        if content == Content::Alert {
+            match plain {
                 [_, CLOSE_NOTIFY] => self.reading.end = Some(End::Closed),
                 [_, USER_CANCELED] => {}
                 [_, alert] => self.reading.end = Some(End::Alert(*alert)),
                 _ => return Err(broken(DECODE_ERROR, "the peer sent a TLS alert that is none")),
-            },
-            _ if plain.is_empty() => return Err(broken(UNEXPECTED_MESSAGE, "the peer sent an empty TLS message")),
-            _ => {
-                let mut messages = std::mem::take(&mut self.reading.message);
-                messages.extend_from_slice(plain);
-                let mut rest = &messages[..];
-                while let [kind, a, b, c, body @ ..] = rest {
-                    let length = u32::from_be_bytes([0, *a, *b, *c]) as usize;
-                    if length > MAX_MESSAGE {
-                        return Err(broken(DECODE_ERROR, "the peer sent a TLS message that is too long"));
-                    }
-                    let Some((body, behind)) = body.split_at_checked(length) else { break };
-                    rest = behind;
-                    match (*kind, body) {
-                        // Sessions are not resumed.
-                        (NEW_SESSION_TICKET, _) => {}
-                        // It is the last of its record, which the new key does not open any more (RFC 8446, 5.1).
-                        (KEY_UPDATE, [wanted @ (0 | 1)]) if rest.is_empty() => {
-                            let next = self.schedule.next_to_receive().map_err(io::Error::other)?;
-                            self.reading.key = Key::new(next)?;
-                            self.writing.update_due |= *wanted == 1;
-                        }
-                        _ => {
-                            return Err(broken(
-                                UNEXPECTED_MESSAGE,
-                                "the peer sent a TLS message that has no place here",
-                            ));
-                        }
-                    }
-                }
-                self.reading.message = rest.to_vec();
             }
+            return Ok(());
+        }
+        if plain.is_empty() {
+            return Err(broken(UNEXPECTED_MESSAGE, "the peer sent an empty TLS message"));
+        }
+        let mut message = std::mem::take(&mut self.reading.message);
+        message.extend_from_slice(plain);
+        let mut done = 0;
+        while let [kind, a, b, c, body @ ..] = &message[done..] {
+            let length = u32::from_be_bytes([0, *a, *b, *c]) as usize;
+            if length > MAX_MESSAGE {
+                return Err(broken(DECODE_ERROR, "the peer sent a TLS message that is too long"));
+            }
+            let Some(body) = body.get(..length) else { break };
+            done += 4 + length;
+            match (*kind, body) {
+                // Sessions are not resumed.
+                (NEW_SESSION_TICKET, _) => {}
+                // It is the last of its record, which the new key does not open any more (RFC 8446, 5.1).
+                (KEY_UPDATE, [wanted @ (0 | 1)]) if done == message.len() => {
+                    let next = self.schedule.next_to_receive().map_err(io::Error::other)?;
+                    self.reading.key = Key::new(next)?;
+                    self.writing.update_due |= *wanted == 1;
+                }
+                (KEY_UPDATE, [wanted]) if *wanted > 1 => {
+                    return Err(broken(ILLEGAL_PARAMETER, "the peer sent a TLS key update that is none"));
+                }
+                _ => return Err(broken(UNEXPECTED_MESSAGE, "the peer sent a TLS message that has no place here")),
+            }
+        }
+        if done < message.len() {
+            message.drain(..done);
+            self.reading.message = message;
         }
         Ok(())
     }
@@ -273,7 +309,7 @@ impl Reading {
                 io::ErrorKind::UnexpectedEof,
                 "the peer closed the connection without a word; it may have crashed",
             )),
-            End::Broken => Err(io::Error::new(io::ErrorKind::InvalidData, "TLS was broken before")),
+            End::Failed(kind) => Err(io::Error::new(kind, "the connection has failed before")),
         })
     }
 }
@@ -368,8 +404,17 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Stream<C> {
         if !self.writing.closed && self.seal(Content::Alert, [&[FATAL, *alert][..]], &mut out).is_ok() {
             self.writing.closed = true;
             self.writing.rest.extend_from_slice(&out);
-            let _ = self.poll_drain(cx);
+            if self.poll_drain(cx).is_ready() {
+                let _ = Pin::new(&mut self.socket).poll_flush(cx);
+            }
         }
+    }
+
+    /// Nothing more is read.
+    fn fail(&mut self, cx: &mut Context<'_>, error: io::Error) -> io::Error {
+        self.reading.end = Some(End::Failed(error.kind()));
+        self.complain(cx, &error);
+        error
     }
 }
 
@@ -382,6 +427,9 @@ impl<C: AsyncRead + AsyncWrite + Unpin> AsyncRead for Stream<C> {
         if !this.reading.plain.is_empty() {
             return Poll::Ready(Ok(this.reading.take_plain(buffer)));
         }
+        if let Some(error) = this.reading.failure.take() {
+            return Poll::Ready(Err(this.fail(cx, error)));
+        }
         loop {
             if let Some(result) = this.reading.result() {
                 return Poll::Ready(result);
@@ -389,11 +437,7 @@ impl<C: AsyncRead + AsyncWrite + Unpin> AsyncRead for Stream<C> {
             match ready!(this.poll_open(cx, buffer)) {
                 Ok(Some(filled)) => return Poll::Ready(Ok(filled)),
                 Ok(None) => {}
-                Err(error) => {
-                    this.reading.end = Some(End::Broken);
-                    this.complain(cx, &error);
-                    return Poll::Ready(Err(error));
-                }
+                Err(error) => return Poll::Ready(Err(this.fail(cx, error))),
             }
         }
     }

@@ -209,7 +209,7 @@ async fn a_peer_that_breaks_the_rules_is_told_so() {
             "a TLS message that has no place here",
             10,
         ),
-        (broken(|near| sealed(near, Content::Handshake, &[24, 0, 0, 1, 2])).await, "that has no place here", 10),
+        (broken(|near| sealed(near, Content::Handshake, &[24, 0, 0, 1, 2])).await, "a TLS key update that is none", 47),
         // Something behind the message that changes the keys.
         (broken(|near| sealed(near, Content::Handshake, &[24, 0, 0, 1, 0, 4])).await, "that has no place here", 10),
         (broken(|near| sealed(near, Content::Handshake, &[4, 1, 0, 1])).await, "a TLS message that is too long", 50),
@@ -231,6 +231,82 @@ async fn a_handshake_message_may_come_in_pieces_and_a_record_without_content_is_
     near.write_all(b"data").await.unwrap();
     let mut buffer = [0; 9];
     assert_eq!(far.read(&mut buffer).await.unwrap(), 4);
+}
+
+#[tokio::test]
+async fn what_came_before_a_broken_record_is_read_first() {
+    let (mut near, mut far) = pair(1 << 20).await;
+    let mut records = sealed(&mut near, Content::Data, b"good");
+    records.extend_from_slice(&[23, 3, 3, 0xff, 0xff]);
+    near.socket.write_all(&records).await.unwrap();
+    let mut buffer = vec![0; 1 << 17];
+    assert_eq!(far.read(&mut buffer).await.unwrap(), 4);
+    assert!(far.read(&mut buffer).await.unwrap_err().to_string().contains("too long"));
+}
+
+#[tokio::test]
+async fn a_peer_that_sends_everything_but_data_is_stopped() {
+    for plain in [&[24, 0, 0, 1, 0][..], &[4, 0, 0, 0]] {
+        let (mut near, mut far) = pair(1 << 20).await;
+        for _ in 0..40 {
+            let record = sealed(&mut near, Content::Handshake, plain);
+            if plain[0] == 24 {
+                near.writing.key = super::super::record::Key::new(near.next_to_send().unwrap()).unwrap();
+            }
+            near.socket.write_all(&record).await.unwrap();
+        }
+        let error = far.read(&mut [0; 9]).await.unwrap_err();
+        assert_eq!(error.to_string(), "the peer sent one TLS record without data after the other");
+    }
+    let (mut near, mut far) = pair(1 << 20).await;
+    for (content, plain) in [(Content::Handshake, &[4, 0, 0, 9, 1][..]), (Content::Data, b"between")] {
+        let record = sealed(&mut near, content, plain);
+        near.socket.write_all(&record).await.unwrap();
+    }
+    let error = far.read(&mut [0; 9]).await.unwrap_err();
+    assert_eq!(error.to_string(), "the peer sent something else in the middle of a TLS message");
+}
+
+/// What either role says when the other end begins its handshake like this, and then ends or waits.
+async fn refuses(bytes: &[u8], waits: bool) -> [String; 2] {
+    let (key, _) = keys();
+    let tls = tls(&key);
+    let mut said = [String::new(), String::new()];
+    for (role, said) in said.iter_mut().enumerate() {
+        let (own, other) = tokio::io::duplex(1 << 26);
+        let mut other = other.compat();
+        other.write_all(bytes).await.unwrap();
+        let other = waits.then_some(other);
+        let own = own.compat();
+        let result = if role == 0 { tls.connect(own).await } else { tls.accept(own).await };
+        *said = result.err().unwrap().to_string();
+        drop(other);
+    }
+    said
+}
+
+#[tokio::test]
+async fn a_handshake_that_breaks_the_rules_is_an_error_and_nothing_worse() {
+    let record = |content: u8, bytes: &[u8]| {
+        let [high, low] = (bytes.len() as u16).to_be_bytes();
+        [&[content, 3, 1, high, low], bytes].concat()
+    };
+    // A message that is too long; the beginning of one, then something else; one that is none with another behind it.
+    refuses(&record(22, &[1, 1, 0, 0]), true).await;
+    refuses(&[record(22, &[1]), record(23, &[0; 40])].concat(), true).await;
+    refuses(&[record(22, &[2]), record(21, &[2, 40])].concat(), true).await;
+    refuses(&record(22, &[1, 0, 0, 1, 0, 1, 0, 0, 1, 0]), true).await;
+    refuses(&record(22, &[2, 0, 0, 1, 0, 2, 0, 0, 1, 0]), true).await;
+    refuses(&record(22, &[]), true).await;
+    refuses(&record(20, &[1]), false).await;
+    for bytes in [&b"GET / HTTP/1.1\r\n\r\n"[..], &[22, 4, 1, 0, 4, 1, 1, 0, 0]] {
+        assert_eq!(refuses(bytes, true).await, ["the peer does not speak TLS"; 2]);
+    }
+    assert_eq!(refuses(&[], false).await[1], "the peer closed the connection during the TLS handshake");
+    // A message of which more comes for ever, in pieces of a byte.
+    let pieces: Vec<u8> =
+        [&[1, 0, 255, 255][..], &[0; 60_000]].concat().iter().flat_map(|byte| record(22, &[*byte])).collect();
+    assert_eq!(refuses(&pieces, true).await[1], "the peer's TLS handshake has no end");
 }
 
 #[tokio::test]
