@@ -66,16 +66,25 @@ for part in "${parts[@]}"; do
     data)
         # Mostly it waits for QUIC to notice that a peer has died: so for both at once.
         waiting=()
+        log() { echo "$target/interop/data-$(basename "$(dirname "$1")").txt"; }
         for kubo in "${kubos[@]}"; do
-            log=$target/interop/data-$(basename "$(dirname "$kubo")").txt
-            run 300 tests/interop/data.py "$kubo" "$target/interop" >"$log" 2>&1 &
-            waiting+=("$!:$log")
+            run 300 tests/interop/data.py "$kubo" "$target/interop" >"$(log "$kubo")" 2>&1 &
+            waiting+=("$!:$kubo")
         done
         for one in "${waiting[@]}"; do
-            if ! wait "${one%%:*}"; then failed+=("data"); cat "${one#*:}"; continue; fi
-            echo "-- ${one##*/data-}"
+            kubo=${one#*:}
+            if ! wait "${one%%:*}"; then
+                cat "$(log "$kubo")"
+                echo "-- once more: a race within Kubo may have come out as it seldom does, a loss of ours comes again"
+                if ! run 300 tests/interop/data.py "$kubo" "$target/interop" >"$(log "$kubo")" 2>&1; then
+                    failed+=("data")
+                    cat "$(log "$kubo")"
+                    continue
+                fi
+            fi
+            echo "-- $(basename "$(dirname "$kubo")")"
             # The table; the file has what was done in which time.
-            sed -n '/^$/,$p' "${one#*:}"
+            sed -n '/^$/,$p' "$(log "$kubo")"
         done
         ;;
     semantics)
