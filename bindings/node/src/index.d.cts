@@ -83,6 +83,8 @@ interface MountRow extends Row {
     flags: number;
     streams: number;
     streamsTotal: number;
+    /** Of those that have ended: the peer reset them, or their connection was lost. */
+    streamsCut: number;
     bytesIn: number;
     bytesOut: number;
 }
