@@ -123,7 +123,8 @@ class FrameLog:
         if "kind" not in values:
             return
         direction = wire.sent if what == "sent" else wire.received
-        if values["kind"] == "data":
+        # What comes behind an end is no part of the stream: when its two loops race, Kubo sends data behind its FIN.
+        if values["kind"] == "data" and not direction.over:
             direction.total += int(values["length"])
         if values["kind"] == "window" and what == "received" and "RST" not in values["flags"]:
             wire.window += int(values["length"])
