@@ -14,6 +14,8 @@ import subprocess
 from pathlib import Path
 from typing import Any, Optional
 
+from kubo_config import keep_quiet, save
+
 # Seconds: for one command, for the daemon's orderly end.
 COMMAND, STOP = 20, 8
 PR_SET_PDEATHSIG = 1
@@ -135,15 +137,10 @@ def environment(repository: Path) -> dict[str, str]:
 def configure(path: Path, listen: str, security: str, identity: Optional[Path]) -> None:
     """Changes the configuration of a repository that was made with the profile "test"."""
     config = json.loads(path.read_text())
-    addresses = listen.split(",")
-    config["Addresses"].update(
-        Swarm=addresses, Gateway=[], Announce=[], AppendAnnounce=[], NoAnnounce=[], API=["/ip4/127.0.0.1/tcp/0"]
-    )
-    config["Bootstrap"] = []
+    keep_quiet(config, listen.split(","), security, 300)
+    config["Addresses"]["API"] = ["/ip4/127.0.0.1/tcp/0"]
     config["Peering"] = {"Peers": []}
-    config["Discovery"] = {"MDNS": {"Enabled": False}}
     config["AutoConf"] = {"Enabled": False}
-    config["AutoNAT"] = {"ServiceMode": "disabled"}
     config["AutoTLS"] = {"Enabled": False}
     config["Routing"] = {"Type": "none", "DelegatedRouters": []}
     config["Ipns"] = {**config.get("Ipns", {}), "DelegatedPublishers": []}
@@ -153,29 +150,5 @@ def configure(path: Path, listen: str, security: str, identity: Optional[Path]) 
     config["Version"] = {"SwarmCheckEnabled": False}
     config["Plugins"] = {"Plugins": {"telemetry": {"Disabled": True}}}
     config["Experimental"] = {**config.get("Experimental", {}), "Libp2pStreamMounting": True}
-    config["Swarm"].update(
-        AddrFilters=[],
-        DisableNatPortMap=True,
-        EnableHolePunching=False,
-        RelayClient={"Enabled": False},
-        RelayService={"Enabled": False},
-        Transports={
-            "Network": {
-                "TCP": any(one.rpartition("/tcp/")[2].isdigit() for one in addresses),
-                "QUIC": any("/quic-v1" in one for one in addresses),
-                "Websocket": any(one.endswith("/ws") for one in addresses),
-                "WebTransport": False,
-                "WebRTCDirect": False,
-                "Relay": False,
-            },
-            "Security": {
-                "TLS": 100 if "tls" in security else False,
-                "Noise": 300 if "noise" in security else False,
-            },
-            "Multiplexers": {"Yamux": 100},
-        },
-    )
-    if identity is not None:
-        peer_id, key = json.loads(identity.read_text())
-        config["Identity"] = {"PeerID": peer_id, "PrivKey": key}
-    path.write_text(json.dumps(config))
+    config["Swarm"]["Transports"]["Network"]["WebRTCDirect"] = False
+    save(config, path, identity)

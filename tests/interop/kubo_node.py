@@ -12,6 +12,8 @@ import sys
 from pathlib import Path
 from typing import Any, Optional
 
+from kubo_config import keep_quiet, save
+
 
 class Node:
     """A node with a repository of its own below `folder`, which has to be there; a later one for the same folder goes
@@ -117,37 +119,11 @@ class Node:
 def configure(path: Path, address: str, security: str, resource_manager: bool, identity: Optional[Path]) -> None:
     """Changes the configuration of a fresh repository."""
     config = json.loads(path.read_text())
-    addresses = address.split(",")
-    config["Bootstrap"] = []
-    config["Addresses"].update(Swarm=addresses, API=[], Gateway=[], Announce=[], AppendAnnounce=[], NoAnnounce=[])
-    config["Discovery"] = {"MDNS": {"Enabled": False}}
-    config["AutoNAT"] = {"ServiceMode": "disabled"}
+    keep_quiet(config, address.split(","), security, 100)
+    config["Addresses"]["API"] = []
     config["Routing"] = {"Type": "none"}
-    config["Swarm"].update(
-        AddrFilters=[],
-        DisableNatPortMap=True,
-        EnableHolePunching=False,
-        RelayClient={"Enabled": False},
-        RelayService={"Enabled": False},
-        Transports={
-            "Network": {
-                "TCP": any(one.rpartition("/tcp/")[2].isdigit() for one in addresses),
-                "QUIC": any("/quic-v1" in one for one in addresses),
-                "Websocket": any(one.endswith("/ws") for one in addresses),
-                "WebTransport": False,
-                "Relay": False,
-            },
-            "Security": {
-                "TLS": 100 if "tls" in security else False,
-                "Noise": 100 if "noise" in security else False,
-            },
-            # What it can besides, mplex, it cannot do well, and today's Kubo has it no more.
-            "Multiplexers": {"Yamux": 100, "Mplex": False},
-        },
-    )
+    # What it can besides, mplex, it cannot do well, and today's Kubo has it no more.
+    config["Swarm"]["Transports"]["Multiplexers"]["Mplex"] = False
     if not resource_manager:
         config["Swarm"]["ResourceMgr"] = {"Enabled": False}
-    if identity is not None:
-        peer_id, key = json.loads(identity.read_text())
-        config["Identity"] = {"PeerID": peer_id, "PrivKey": key}
-    path.write_text(json.dumps(config))
+    save(config, path, identity)
