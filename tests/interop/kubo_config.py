@@ -8,8 +8,7 @@ from typing import Any, Optional
 
 
 def keep_quiet(config: dict[str, Any], addresses: list[str], security: str, noise: int) -> None:
-    """It listens on `addresses` alone, with the transports that they need; `noise` is Noise's place behind TLS, whose is
-    100."""
+    """It listens on `addresses` alone, with the transports that they need. `noise` is Noise's place, TLS has 100."""
     config["Bootstrap"] = []
     config["Addresses"].update(Swarm=addresses, Gateway=[], Announce=[], AppendAnnounce=[], NoAnnounce=[])
     config["Discovery"] = {"MDNS": {"Enabled": False}}
