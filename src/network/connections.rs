@@ -226,8 +226,9 @@ impl Connections {
     pub fn choose(&self, peer: &PeerId) -> Option<Arc<Connection>> {
         let peers = self.peers.read();
         let peer = peers.get(peer)?;
+        let same_kind = peer.shared.is_same_kind();
         let limit = |connection: &Connection| match self.streams_per_connection {
-            0 if peer.shared.is_same_kind() => STREAMS_SAME_KIND,
+            0 if same_kind => STREAMS_SAME_KIND,
             0 if connection.transport() == "quic" => STREAMS_QUIC,
             0 => STREAMS,
             limit => limit,
