@@ -162,6 +162,15 @@ pub fn descriptors() -> &'static Arc<Descriptors> {
     DESCRIPTORS.get_or_init(|| Arc::new(Descriptors::new(64)))
 }
 
+/// Of so many descriptors under the limit.
+fn connections(left: usize) -> usize {
+    (left / 4).clamp(8, 1024)
+}
+
+fn pending_connections(left: usize) -> usize {
+    (left / 8).clamp(8, 256)
+}
+
 impl Descriptors {
     fn new(reserve: usize) -> Self {
         Descriptors {
@@ -191,19 +200,19 @@ impl Descriptors {
 
     /// Connections to peers that a node has at most, unless it is told otherwise.
     pub fn connections(&self) -> usize {
-        (self.left() / 4).clamp(8, 1024)
+        connections(self.left())
     }
 
     /// Inbound connections without a finished handshake that a node has at most.
     pub fn pending_connections(&self) -> usize {
-        (self.left() / 8).clamp(8, 256)
+        pending_connections(self.left())
     }
 
     /// Most sockets that streams may have: what strangers can take by connecting is set aside. At least 8, so that a small
     /// limit slows the node down rather than stopping it.
     pub fn max(&self) -> usize {
         let left = self.left();
-        let aside = MARGIN + self.connections() + self.pending_connections();
+        let aside = MARGIN + connections(left) + pending_connections(left);
         // Counting what is open takes time in proportion; far below the limit the number does not matter.
         if self.used() + aside < left / 2 && self.others.lock().is_some() {
             return left.saturating_sub(aside).max(8);
