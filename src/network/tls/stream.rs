@@ -21,9 +21,9 @@ use super::{
 };
 
 /// Read from the socket at a time, at most.
-const READ: usize = 128 * 1024;
+const READ: usize = 512 * 1024;
 /// Sealed and written at a time, at most.
-const WRITE: usize = 8 * MAX_PLAIN;
+const WRITE: usize = 32 * MAX_PLAIN;
 /// The longest handshake message that is put together: certificates have come before, these are tickets.
 const MAX_MESSAGE: usize = 64 * 1024;
 /// The most records in a row without data: a peer could keep us busy with them.
@@ -379,12 +379,16 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Stream<C> {
             }
             *written += n;
         }
-        (*rest, *written) = (Vec::new(), 0);
+        if !rest.is_empty() {
+            let [theirs, ours] = [OUTGOING.take(), std::mem::take(rest)];
+            OUTGOING.set(if ours.capacity() > theirs.capacity() { ours } else { theirs });
+            *written = 0;
+        }
         Poll::Ready(Ok(()))
     }
 
-    /// Writes what is sealed in `out`; the socket's leavings are kept.
-    fn write_sealed(&mut self, cx: &mut Context<'_>, out: &[u8]) -> io::Result<()> {
+    /// Writes what is sealed in `out`; the socket's leavings are kept, in the same buffer if it is not much larger.
+    fn write_sealed(&mut self, cx: &mut Context<'_>, out: &mut Vec<u8>) -> io::Result<()> {
         let mut written = 0;
         while written < out.len() {
             match Pin::new(&mut self.socket).poll_write(cx, &out[written..]) {
@@ -393,7 +397,12 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Stream<C> {
                 Poll::Pending => break,
             }
         }
-        self.writing.rest.extend_from_slice(&out[written..]);
+        let left = out.len() - written;
+        if left > out.capacity() / 2 {
+            (self.writing.rest, self.writing.written) = (std::mem::take(out), written);
+        } else {
+            self.writing.rest.extend_from_slice(&out[written..]);
+        }
         Ok(())
     }
 
@@ -461,7 +470,7 @@ impl<C: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Stream<C> {
         let mut out = OUTGOING.take();
         out.clear();
         let result = this.seal_data(slices, &mut out).and_then(|sealed| {
-            this.write_sealed(cx, &out)?;
+            this.write_sealed(cx, &mut out)?;
             Ok(sealed)
         });
         OUTGOING.set(out);
