@@ -4,12 +4,13 @@ mod support;
 
 use std::{
     io::{Read, Write},
-    net::{Shutdown, SocketAddr},
+    net::{Shutdown, SocketAddr, TcpStream},
     thread,
     time::{Duration, Instant},
 };
 
 use p2pmount::{Error, Status, events::kind};
+use socket2::{Domain, Socket, Type};
 use support::{
     Events, PATIENCE, Pair, QUIC, TCP, Target, TcpProxy, TestNode, at, block, bytes, client, expect_reset, int, limit,
     read_exact, read_to_end, text, wait_until,
@@ -92,6 +93,63 @@ fn a_connection_that_is_cut_resets_its_streams_at_once() {
     }
     wait_until("no stream is left", || pair.near.streams().is_empty() && pair.far.streams().is_empty());
     assert_eq!([&pair.near.forwards()[0], &pair.far.listeners()[0]].map(|row| int(row, "streams_cut")), [5, 5]);
+}
+
+/// A reply that has come whole, end of file included, is the client's, though the connection is lost before it has read it.
+#[test]
+fn a_reply_that_has_come_is_delivered_though_the_connection_is_cut() {
+    let _limit = limit(30);
+    let (pair, proxy, target, address) = through_a_proxy();
+    let small = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    // So that most of the reply waits in the tunnel's socket.
+    small.set_recv_buffer_size(4096).unwrap();
+    small.connect(&address.into()).unwrap();
+    let mut client: TcpStream = small.into();
+    client.set_read_timeout(Some(PATIENCE)).unwrap();
+    let mut server = target.accept();
+    let reply = bytes(300_000, 0);
+    server.write_all(reply).unwrap();
+    server.shutdown(Shutdown::Write).unwrap();
+    wait_until("the reply has come", || {
+        pair.near.streams().first().is_some_and(|row| int(row, "bytes_in") == reply.len() as i64)
+    });
+    // Its end has, too, when others have come and gone behind it.
+    for _ in 0..3 {
+        let mut other = support::client(address);
+        target.accept().write_all(b"!").unwrap();
+        read_exact(&mut other, 1);
+    }
+    let peers = pair.near.events(kind::PEER);
+    proxy.cut();
+    peers.wait_state("disconnected");
+    assert_eq!(read_to_end(&mut client), reply);
+}
+
+/// The same where the client waits for the reply with its own direction open: it comes together with the end of the
+/// connection.
+#[test]
+fn a_reply_that_comes_with_the_end_of_the_connection_is_delivered() {
+    let _limit = limit(60);
+    for size in [10, 100_000, 200_000] {
+        let (pair, proxy, target, address) = through_a_proxy();
+        let mut client = client(address);
+        let mut server = target.accept();
+        server.write_all(b"!").unwrap();
+        read_exact(&mut client, 1);
+        proxy.hold(true);
+        let reply = bytes(size, 0);
+        server.write_all(reply).unwrap();
+        server.shutdown(Shutdown::Write).unwrap();
+        wait_until("the reply is on its way", || {
+            pair.far.streams().first().is_some_and(|row| int(row, "bytes_out") == 1 + size as i64)
+        });
+        // Its end is, too, when others have come behind it.
+        let others: Vec<_> = (0..3).map(|_| (support::client(address), target.accept())).collect();
+        pair.far.close_now();
+        proxy.hold(false);
+        assert_eq!(read_to_end(&mut client), reply);
+        drop(others);
+    }
 }
 
 #[test]

@@ -1,8 +1,14 @@
 //! The forwarding side: each client of the listen address gets a stream of its own to the peer.
 
-use std::{fmt, future::pending, io, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    future::{pending, poll_fn},
+    io,
+    sync::Arc,
+    task::Poll,
+    time::Duration,
+};
 
-use futures::{AsyncReadExt, AsyncWriteExt};
 use libp2p::PeerId;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
@@ -22,7 +28,7 @@ use crate::{
     error::{Error, Result, Status},
     events::kind,
     fault,
-    network::{Pin, TunnelStream},
+    network::{Failed, Pin, TunnelStream},
     options::{Options, Scope},
     process::{self, Descriptor},
     protocol::ProtocolName,
@@ -37,7 +43,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_secs(1);
 
 /// How long, and how many bytes, a target may take to answer a client that went without a word, before it is reset.
 const LEAVE_TIME: Duration = Duration::from_secs(1);
-const LEAVE_BYTES: u64 = 64 * 1024;
+const LEAVE_BYTES: usize = 64 * 1024;
 
 /// Keeps a forward's peer connected once the forward is in use.
 #[derive(Default)]
@@ -145,8 +151,19 @@ async fn verified(shared: &Arc<Shared>, mount: &Arc<Mount>, peer: PeerId, cancel
 /// Ends a stream that only was to show that it can be opened, so that the target sees a client that came and went.
 async fn take_leave(shared: Arc<Shared>, mut stream: TunnelStream) {
     let leave = async {
-        stream.close().await?;
-        futures::io::copy((&mut stream).take(LEAVE_BYTES), &mut futures::io::sink()).await
+        poll_fn(|cx| stream.poll_close(cx)).await.map_err(Failed::Stream)?;
+        let mut left = LEAVE_BYTES;
+        while left > 0 {
+            let taken = poll_fn(|cx| {
+                stream.poll_receive(cx, |_, bytes| Poll::Ready(Ok(bytes.iter().map(|part| part.len()).sum())))
+            })
+            .await?;
+            if taken == 0 {
+                break;
+            }
+            left = left.saturating_sub(taken);
+        }
+        Ok::<_, Failed>(())
     };
     tokio::select! {
         () = shared.closing.cancelled() => {}

@@ -1,6 +1,9 @@
 //! The listening side: each stream of a peer gets a connection of its own to the target.
 
-use std::{io, sync::Arc};
+use std::{
+    io::{self, IoSlice},
+    sync::Arc,
+};
 
 use super::{Access, Kind, Mount, MountEnd, Shared, State, Tunnel, carry, local, run_mount, stays_local};
 use crate::{
@@ -112,7 +115,7 @@ pub fn no_descriptor() -> Error {
 
 async fn write_all(local: &local::LocalStream, mut bytes: &[u8]) -> io::Result<()> {
     while !bytes.is_empty() {
-        let written = std::future::poll_fn(|cx| local.poll_write(cx, bytes)).await?;
+        let written = std::future::poll_fn(|cx| local.poll_write_vectored(cx, &[IoSlice::new(bytes)])).await?;
         bytes = &bytes[written..];
     }
     Ok(())

@@ -2,7 +2,7 @@
 
 use std::{
     fs::File,
-    io,
+    io::{self, IoSlice, IoSliceMut},
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt},
     path::{Path, PathBuf},
@@ -63,20 +63,29 @@ impl LocalStream {
         LocalStream { socket, finished: AtomicBool::new(false) }
     }
 
+    /// Ready when reading would not wait, or so it seems.
+    pub fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<()> {
+        each!(self, socket => socket.poll_read_ready(cx)).map(drop)
+    }
+
     pub fn poll_read(&self, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
+        self.poll_read_vectored(cx, &mut [IoSliceMut::new(buffer)])
+    }
+
+    pub fn poll_read_vectored(&self, cx: &mut Context<'_>, buffers: &mut [IoSliceMut<'_>]) -> Poll<io::Result<usize>> {
         loop {
             ready!(each!(self, socket => socket.poll_read_ready(cx)))?;
-            match each!(self, socket => socket.try_read(buffer)) {
+            match each!(self, socket => socket.try_read_vectored(buffers)) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 result => return Poll::Ready(result),
             }
         }
     }
 
-    pub fn poll_write(&self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+    pub fn poll_write_vectored(&self, cx: &mut Context<'_>, bytes: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
         loop {
             ready!(each!(self, socket => socket.poll_write_ready(cx)))?;
-            match each!(self, socket => socket.try_write(bytes)) {
+            match each!(self, socket => socket.try_write_vectored(bytes)) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 result => return Poll::Ready(result),
             }

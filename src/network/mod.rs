@@ -41,7 +41,7 @@ use self::{
 };
 pub use self::{
     connections::{Connection, Pin},
-    streams::{Admission, Inbound, Registration, TunnelStream},
+    streams::{Admission, CHUNK, Failed, Inbound, Registration, TunnelStream},
 };
 use crate::{
     address,

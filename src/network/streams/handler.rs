@@ -142,12 +142,12 @@ impl ConnectionHandler for Handler {
             ConnectionEvent::FullyNegotiatedInbound(FullyNegotiatedInbound {
                 protocol: (stream, protocol), ..
             }) => {
-                self.registry.deliver(&protocol, TunnelStream::new(stream, self.connection.stream()));
+                self.registry.deliver(&protocol, TunnelStream::accepted(stream, self.connection.stream()));
             }
             ConnectionEvent::FullyNegotiatedOutbound(FullyNegotiatedOutbound { protocol: stream, info }) => {
                 let Opening { request, guard } = info;
                 // Whoever asked may be gone: then the stream is dropped here, and reset.
-                let _ = request.reply.send(Ok(TunnelStream::new(stream, guard)));
+                let _ = request.reply.send(Ok(TunnelStream::proposed(stream, guard)));
             }
             ConnectionEvent::DialUpgradeError(DialUpgradeError { info, error }) => {
                 let failure = match error {

@@ -4,6 +4,7 @@
 mod behaviour;
 mod handler;
 mod registry;
+mod transfer;
 
 use std::{
     future::poll_fn,
@@ -13,31 +14,42 @@ use std::{
     task::{Context, Poll},
 };
 
-use futures::{AsyncRead, AsyncWrite, AsyncWriteExt};
+use futures::{AsyncRead, AsyncWriteExt};
 use libp2p::{PeerId, StreamProtocol};
 use tokio::sync::oneshot;
 
+use self::transfer::{Link, Sink, Source};
 pub use self::{
     behaviour::{Behaviour, Failure, limits as behaviour_limits},
     registry::{Admission, Inbound, Registration, Registry},
+    transfer::{CHUNK, Failed},
 };
 use super::{
     connections::{Connection, StreamGuard},
     failure,
 };
 
-/// A stream. It may be used before the peer has agreed to its protocol, see [`TunnelStream::agreed`]. Reading gives the
-/// bytes, then `Ok(0)` at the peer's end, `ConnectionReset` if the peer reset it and `ConnectionAborted` if the connection was
-/// lost. Dropped before both ends, it is reset.
+/// A stream. Before the peer has [agreed](TunnelStream::agreed) to its protocol there is only
+/// [`write_early`](TunnelStream::write_early). Errors are `ConnectionReset` if the peer reset it and `ConnectionAborted` if the
+/// connection was lost. Dropped before both ends, it is reset.
 pub struct TunnelStream {
     stream: libp2p::Stream,
+    /// Once the protocol is agreed on.
+    link: Option<Link>,
     guard: StreamGuard,
     early: usize,
 }
 
 impl TunnelStream {
-    fn new(stream: libp2p::Stream, guard: StreamGuard) -> Self {
-        TunnelStream { stream, guard, early: 0 }
+    /// Of a stream whose protocol may not be agreed on yet.
+    fn proposed(stream: libp2p::Stream, guard: StreamGuard) -> Self {
+        TunnelStream { stream, link: None, guard, early: 0 }
+    }
+
+    /// Of a stream that the peer opened.
+    fn accepted(mut stream: libp2p::Stream, guard: StreamGuard) -> Self {
+        let link = Some(Link::new(&mut stream));
+        TunnelStream { stream, link, guard, early: 0 }
     }
 
     /// Waits until the peer has agreed to the protocol. After a failure the stream must not be used any more.
@@ -45,7 +57,10 @@ impl TunnelStream {
         // The answer is read first whatever is asked for.
         let nothing = poll_fn(|cx| Pin::new(&mut self.stream).poll_read(cx, &mut []));
         match nothing.await {
-            Ok(_) => Ok(()),
+            Ok(_) => {
+                self.link = Some(Link::new(&mut self.stream));
+                Ok(())
+            }
             Err(error) if failure::is_refusal(&error) => Err(Failure::Refused),
             Err(error) => Err(Failure::Broken(error)),
         }
@@ -69,26 +84,39 @@ impl TunnelStream {
     pub fn connection(&self) -> &Arc<Connection> {
         &self.guard.connection
     }
-}
 
-impl AsyncRead for TunnelStream {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_read(cx, buffer)
+    /// Sends what `source` puts into the room that it is given: how much of it the stream has taken, 0 at the source's end.
+    pub fn poll_send(&mut self, cx: &mut Context<'_>, source: impl Source) -> Poll<Result<usize, Failed>> {
+        match &mut self.link {
+            Some(link) => link.poll_send(&mut self.stream, cx, source),
+            None => Poll::Ready(Err(Failed::Stream(not_agreed()))),
+        }
+    }
+
+    /// Gives what has come to `sink`: how much of it was taken, 0 at the peer's end.
+    pub fn poll_receive(&mut self, cx: &mut Context<'_>, sink: impl Sink) -> Poll<Result<usize, Failed>> {
+        match &mut self.link {
+            Some(link) => link.poll_receive(&mut self.stream, cx, sink),
+            None => Poll::Ready(Err(Failed::Stream(not_agreed()))),
+        }
+    }
+
+    /// Ends the direction to the peer; ready when the end has left.
+    pub fn poll_close(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &mut self.link {
+            Some(link) => link.poll_close(&mut self.stream, cx),
+            None => Poll::Ready(Err(not_agreed())),
+        }
+    }
+
+    /// Whether the last `poll_send` waits for the stream, not for its source.
+    pub fn is_full(&self) -> bool {
+        self.link.as_ref().is_some_and(Link::is_full)
     }
 }
 
-impl AsyncWrite for TunnelStream {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, bytes)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
-    }
-
-    fn poll_close(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_close(cx)
-    }
+fn not_agreed() -> io::Error {
+    io::Error::new(io::ErrorKind::NotConnected, "the peer has not agreed to the protocol")
 }
 
 /// A stream that somebody waits for. Dropping the receiver of `reply` takes the request back.

@@ -5,7 +5,7 @@ use parking_lot::Mutex;
 /// Size of a full chunk in bytes.
 pub(super) const CHUNK: usize = 64 * 1024;
 /// Chunks kept for reuse by one connection.
-const KEPT: usize = 8;
+const KEPT: usize = 32;
 /// Below this size a buffer is allocated to measure: a chunk of full size would mostly stay empty.
 const SMALL: usize = 4 * 1024;
 
@@ -24,20 +24,37 @@ impl Pool {
 
     /// An empty buffer of full size.
     pub(super) fn take_full(&self) -> Vec<u8> {
+        let mut chunk = self.reuse();
+        chunk.clear();
+        chunk
+    }
+
+    /// A buffer of full size with `n` bytes of anything in it, to be overwritten.
+    pub(super) fn take_filled(&self, n: usize) -> Vec<u8> {
+        let mut chunk = self.reuse();
+        chunk.resize(n, 0);
+        chunk
+    }
+
+    fn reuse(&self) -> Vec<u8> {
         let reused = self.0.lock().pop();
         reused.unwrap_or_else(|| Vec::with_capacity(CHUNK))
     }
 
-    /// Returns a buffer; only full-sized ones are kept.
-    pub(super) fn put(&self, mut chunk: Vec<u8>) {
+    /// Returns a buffer; only full-sized ones are kept, with what is in them.
+    pub(super) fn put(&self, chunk: Vec<u8>) {
         if chunk.capacity() < CHUNK {
             return;
         }
-        chunk.clear();
         let mut kept = self.0.lock();
         if kept.len() < KEPT {
             kept.push(chunk);
         }
+    }
+
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        self.0.lock().len()
     }
 
     /// Frees all unused chunks.

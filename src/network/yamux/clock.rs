@@ -42,6 +42,8 @@ pub(super) struct Clock {
     /// Since when a write waits for the socket.
     blocked: Option<Instant>,
     traffic: u64,
+    /// The traffic when it was last asked for.
+    seen: u64,
     ping: Option<Ping>,
     pinged: Option<Instant>,
     next_value: u32,
@@ -58,6 +60,7 @@ impl Clock {
             received: Instant::now(),
             blocked: None,
             traffic: 0,
+            seen: 0,
             ping: None,
             pinged: None,
             next_value: 0,
@@ -81,6 +84,12 @@ impl Clock {
 
     pub(super) fn on_flushed(&mut self) {
         self.blocked = None;
+    }
+
+    /// Whether next to nothing was moved since this was last asked.
+    pub(super) fn was_quiet(&mut self) -> bool {
+        let moved = self.traffic - std::mem::replace(&mut self.seen, self.traffic);
+        moved < QUIET
     }
 
     /// The value of a ping to send now, if none is under way.

@@ -21,9 +21,9 @@ use super::{
 };
 
 /// Bytes moved in each direction before the task lets others run.
-const TURN: usize = 128 * 1024;
+const TURN: usize = 512 * 1024;
 /// The same for what is still read after writing has failed: more than socket buffers hold.
-const LAST_TURNS: usize = 256;
+const LAST_TURNS: usize = 64;
 /// How long a connection that ends because of a violation tries to tell the remote.
 const GO_AWAY_TIME: Duration = Duration::from_secs(1);
 
@@ -105,8 +105,11 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Muxer<C> {
         again |= written?;
         while self.core.clock.check(cx)? == Tick::Idle {
             self.core.on_idle();
-            self.input.trim();
             again |= self.write(cx)?;
+        }
+        if std::mem::take(&mut self.core.trim_due) {
+            self.core.shared.pool.trim();
+            self.input.trim();
         }
         if again {
             cx.waker().wake_by_ref();

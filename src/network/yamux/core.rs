@@ -64,6 +64,8 @@ pub(super) struct Core {
     /// Streams with data to send, served in turn.
     ring: VecDeque<Arc<Inner>>,
     pub(super) clock: Clock,
+    /// The connection is at rest, and what it keeps for speed to be freed.
+    pub(super) trim_due: bool,
     started: bool,
     pub(super) inbound_waker: Option<Waker>,
     pub(super) outbound_waker: Option<Waker>,
@@ -85,6 +87,7 @@ impl Core {
             inbox: VecDeque::new(),
             ring: VecDeque::new(),
             clock: Clock::new(config.keep_alive, config.write_timeout),
+            trim_due: false,
             started: false,
             inbound_waker: None,
             outbound_waker: None,
@@ -101,7 +104,7 @@ impl Core {
     }
 
     pub(super) fn on_idle(&mut self) {
-        self.shared.pool.trim();
+        self.trim_due = true;
         self.push_ping();
     }
 

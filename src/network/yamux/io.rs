@@ -18,13 +18,16 @@ use super::{
 
 /// The read buffer starts small and doubles up to the larger size while reads fill it.
 const READ_SMALL: usize = 8 * 1024;
-const READ_LARGE: usize = 256 * 1024;
+const READ_LARGE: usize = 512 * 1024;
 /// Frames up to this size are gathered into a common chunk, larger ones are written from their own.
 const GATHER: usize = 8 * 1024;
-/// No frame is added while this many bytes wait for the socket.
-const OUTPUT: usize = 128 * 1024;
+/// No frame is added while this many bytes wait for the socket: the smaller number while it takes less than it is given,
+/// because what waits delays other streams, and up to the larger one while it takes everything, because few large writes
+/// cost less than many small ones.
+const OUTPUT_SMALL: usize = 128 * 1024;
+const OUTPUT_LARGE: usize = 512 * 1024;
 /// Chunks given to one vectored write.
-const SLICES: usize = 8;
+const SLICES: usize = 16;
 
 /// Bytes read from the socket and not yet parsed.
 pub(super) struct Input {
@@ -93,11 +96,14 @@ pub(super) struct Output {
     /// Bytes of the first chunk that are written.
     written: usize,
     len: usize,
+    limit: usize,
+    /// The socket has taken less than it was given, and not yet once all: what encrypts takes more than the socket does.
+    blocked: bool,
 }
 
 impl Output {
     pub(super) fn new(shared: Arc<Shared>) -> Self {
-        Self { shared, chunks: VecDeque::new(), written: 0, len: 0 }
+        Self { shared, chunks: VecDeque::new(), written: 0, len: 0, limit: OUTPUT_SMALL, blocked: false }
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -110,7 +116,7 @@ impl Output {
     }
 
     pub(super) fn has_room(&self) -> bool {
-        self.len < OUTPUT
+        self.len < self.limit
     }
 
     fn pool(&self) -> &Pool {
@@ -164,25 +170,42 @@ impl Output {
         cx: &mut Context<'_>,
         socket: &mut C,
     ) -> Poll<io::Result<usize>> {
-        let socket = Pin::new(socket);
-        let mut chunks = self.chunks.iter();
-        let first = chunks.next().map_or(&[][..], |chunk| &chunk[self.written..]);
-        let n = if self.chunks.len() <= 1 {
-            ready!(socket.poll_write(cx, first))?
-        } else {
-            let mut slices = [IoSlice::new(first); SLICES];
-            let mut used = 1;
-            for (slice, chunk) in slices[1..].iter_mut().zip(chunks) {
-                *slice = IoSlice::new(chunk);
-                used += 1;
+        let result = self.poll_write_chunks(cx, socket);
+        match &result {
+            Poll::Ready(Ok(n)) if *n == self.len && *n >= self.limit => {
+                if !std::mem::take(&mut self.blocked) {
+                    self.limit = (2 * self.limit).min(OUTPUT_LARGE);
+                }
             }
-            ready!(socket.poll_write_vectored(cx, &slices[..used]))?
-        };
+            Poll::Ready(_) => {}
+            Poll::Pending => (self.limit, self.blocked) = (OUTPUT_SMALL, true),
+        }
+        let n = ready!(result)?;
         if n == 0 {
             return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
         }
         self.remove(n);
         Poll::Ready(Ok(n))
+    }
+
+    fn poll_write_chunks<C: AsyncWrite + Unpin>(
+        &self,
+        cx: &mut Context<'_>,
+        socket: &mut C,
+    ) -> Poll<io::Result<usize>> {
+        let socket = Pin::new(socket);
+        let mut chunks = self.chunks.iter();
+        let first = chunks.next().map_or(&[][..], |chunk| &chunk[self.written..]);
+        if self.chunks.len() <= 1 {
+            return socket.poll_write(cx, first);
+        }
+        let mut slices = [IoSlice::new(first); SLICES];
+        let mut used = 1;
+        for (slice, chunk) in slices[1..].iter_mut().zip(chunks) {
+            *slice = IoSlice::new(chunk);
+            used += 1;
+        }
+        socket.poll_write_vectored(cx, &slices[..used])
     }
 
     fn remove(&mut self, mut n: usize) {
@@ -213,4 +236,4 @@ impl Output {
     }
 }
 
-const _: () = assert!(OUTPUT >= 2 * CHUNK && READ_SMALL > HEADER);
+const _: () = assert!(OUTPUT_SMALL >= 2 * CHUNK && READ_SMALL > HEADER);

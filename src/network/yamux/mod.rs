@@ -24,7 +24,14 @@ use std::{sync::Arc, time::Duration};
 use libp2p::core::Endpoint;
 
 use self::core::Role;
-pub use self::{budget::Budget, connection::Muxer, stream::Stream};
+pub use self::{
+    budget::Budget,
+    connection::Muxer,
+    stream::{Stream, unbox},
+};
+
+#[cfg(test)]
+pub use self::tests::lost_stream;
 
 /// How a silent connection is noticed.
 #[derive(Debug, Clone, Copy)]

@@ -23,7 +23,7 @@ use crate::network::frames;
 
 /// Bytes that one stream may queue for sending, and what is left to it while its connection queues more than
 /// [`CONNECTION_QUEUE`]: memory stays bounded also with thousands of writers on a stalled connection.
-const SEND_QUEUE: usize = 128 * 1024;
+pub(super) const SEND_QUEUE: usize = 256 * 1024;
 const SEND_QUEUE_CROWDED: usize = 16 * 1024;
 const CONNECTION_QUEUE: usize = 4 * 1024 * 1024;
 /// A window doubles when half of it was consumed in less than this many round-trips, and grows fourfold when that took
@@ -106,6 +106,12 @@ impl Shared {
         let mut inbox = self.inbox.lock();
         inbox.closed = true;
         std::mem::take(&mut inbox.streams)
+    }
+
+    /// How much data to read into one chunk: as much as a frame carries, or of small frames many.
+    pub(super) fn chunk_data(&self) -> usize {
+        let size = if self.frame_max < CHUNK / 2 { CHUNK } else { self.frame_max };
+        size - HEADER
     }
 
     pub(super) fn round_trip(&self) -> Option<Duration> {
@@ -367,13 +373,25 @@ impl State {
         self.send_window.checked_add(n).map(|sum| self.send_window = sum).is_some()
     }
 
-    /// Queues as much of `data` as window and queue take; 0 if the writer has to wait.
-    pub(super) fn write(&mut self, shared: &Shared, mut data: &[u8]) -> usize {
+    /// Why nothing can be written any more, if so.
+    pub(super) fn check_writing(&self) -> io::Result<()> {
+        match (self.end, self.fin) {
+            (Some(end), _) => Err(end.error()),
+            (None, Fin::Open) => Ok(()),
+            _ => Err(io::Error::new(io::ErrorKind::BrokenPipe, "the stream is closed for writing")),
+        }
+    }
+
+    /// How much window and queue take now; 0 if the writer has to wait.
+    pub(super) fn room(&self, shared: &Shared) -> usize {
         let crowded = shared.queued.load(Ordering::Relaxed) >= CONNECTION_QUEUE;
         let limit = if crowded { SEND_QUEUE_CROWDED } else { SEND_QUEUE };
-        let room = limit.saturating_sub(self.queued).min(self.send_window as usize);
-        data = &data[..room.min(data.len())];
-        let accepted = data.len();
+        limit.saturating_sub(self.queued).min(self.send_window as usize)
+    }
+
+    /// Queues `data`, for which there was [room](Self::room).
+    pub(super) fn push(&mut self, shared: &Shared, mut data: &[u8]) {
+        self.count_queued(shared, data.len());
         while !data.is_empty() {
             let n = match self.queue.back_mut() {
                 Some(tail) if tail.len() < shared.frame_max => shared.pool.append(tail, data, shared.frame_max),
@@ -388,10 +406,25 @@ impl State {
             };
             data = &data[n..];
         }
-        self.queued += accepted;
-        self.send_window -= accepted as u32;
-        shared.queued.fetch_add(accepted, Ordering::Relaxed);
-        accepted
+    }
+
+    /// The same for the data in `chunk`, which is behind room for a frame's header. Where that is less than half of it, or
+    /// more than a frame carries, it is copied: thousands of small messages that wait shall not hold a chunk each.
+    pub(super) fn push_chunk(&mut self, shared: &Shared, chunk: Vec<u8>) {
+        if chunk.len() < CHUNK / 2 || chunk.len() > shared.frame_max {
+            self.push(shared, &chunk[HEADER..]);
+            shared.pool.put(chunk);
+        } else {
+            self.count_queued(shared, chunk.len() - HEADER);
+            self.queue.push_back(chunk);
+        }
+    }
+
+    fn count_queued(&mut self, shared: &Shared, n: usize) {
+        self.queued += n;
+        // There was room for it.
+        self.send_window -= n as u32;
+        shared.queued.fetch_add(n, Ordering::Relaxed);
     }
 
     /// True while there is data or a FIN to send.

@@ -1,15 +1,48 @@
 //! The handle of a stream.
 
 use std::{
-    fmt, io,
+    cell::Cell,
+    collections::VecDeque,
+    fmt,
+    io::{self, IoSlice, IoSliceMut},
     pin::Pin,
     sync::Arc,
-    task::{Context, Poll},
+    task::{Context, Poll, Waker, ready},
 };
 
 use futures::{AsyncRead, AsyncWrite};
+use parking_lot::MutexGuard;
 
-use super::state::{Fin, Inner, park};
+use super::{
+    frame::HEADER,
+    state::{Fin, Inner, State, park},
+};
+
+/// Less room than this is waited out while frames are queued: it grows when they leave.
+const WORTH: usize = 4096;
+/// How much a source is asked for at a time: at first the smaller number, up to the larger one as it fills what it gets.
+const REACH_SMALL: usize = 8 * 1024;
+const REACH_LARGE: usize = 256 * 1024;
+/// Chunks for that; there is less in them where frames are smaller.
+const BATCH: usize = 4;
+
+thread_local! {
+    /// Somebody looks for the stream within a box, and the stream that was in it.
+    static WANTED: Cell<bool> = const { Cell::new(false) };
+    static FOUND: Cell<Option<Stream>> = const { Cell::new(None) };
+}
+
+/// Takes the stream out of the boxes that libp2p has put around it, if there is one of this module in them. To nothing but
+/// being dropped are they good afterwards.
+///
+/// Reading nothing changes nothing and passes through every layer, so that is how the stream is asked to come out. Where a
+/// protocol is still to be agreed on, a layer would act on it.
+pub fn unbox(boxed: &mut (impl AsyncRead + Unpin)) -> Option<Stream> {
+    WANTED.set(true);
+    let _ = Pin::new(boxed).poll_read(&mut Context::from_waker(Waker::noop()), &mut []);
+    WANTED.set(false);
+    FOUND.take()
+}
 
 /// A stream of a yamux connection.
 ///
@@ -23,16 +56,26 @@ use super::state::{Fin, Inner, park};
 /// Dropping a stream that is not finished in both directions resets it, whatever is still queued.
 pub struct Stream {
     inner: Arc<Inner>,
-    /// The chunk being read, taken out of the shared state so that copying needs no lock.
-    head: Vec<u8>,
+    /// The chunks being read, taken out of the shared state so that copying needs no lock.
+    heads: VecDeque<Vec<u8>>,
+    /// In the first of them.
     position: usize,
-    /// Bytes read and not yet reported to the shared state.
-    consumed: usize,
+    /// How much the source is asked for.
+    reach: usize,
+    /// It was taken out of its box by [`unbox`], and this is what stayed there.
+    empty: bool,
 }
 
 impl Stream {
     pub(super) fn new(inner: Arc<Inner>) -> Self {
-        Self { inner, head: Vec::new(), position: 0, consumed: 0 }
+        Self { inner, heads: VecDeque::new(), position: 0, reach: REACH_SMALL, empty: false }
+    }
+
+    /// All of it in a box of its own.
+    fn take(&mut self) -> Self {
+        let Self { position, reach, .. } = *self;
+        self.empty = true;
+        Self { inner: self.inner.clone(), heads: std::mem::take(&mut self.heads), position, reach, empty: false }
     }
 
     /// The stream's number on its connection; 0 if the stream was refused before it had one.
@@ -48,21 +91,131 @@ impl Stream {
     /// Bytes of memory held for data.
     #[cfg(any(test, fuzzing))]
     pub(super) fn buffer_capacity(&self) -> usize {
-        self.head.capacity() + self.inner.state.lock().buffer_capacity()
+        self.heads.iter().map(Vec::capacity).sum::<usize>() + self.inner.state.lock().buffer_capacity()
     }
 
-    /// Copies from the head chunk, and returns the chunk to the pool once it is empty.
-    fn copy(&mut self, buf: &mut [u8]) -> usize {
-        let rest = &self.head[self.position..];
-        let n = rest.len().min(buf.len());
-        buf[..n].copy_from_slice(&rest[..n]);
-        self.position += n;
-        if n > 0 && self.position == self.head.len() {
-            self.consumed += self.head.len();
-            self.position = 0;
-            self.inner.shared.pool.put(std::mem::take(&mut self.head));
+    /// Puts what was received and not read into `slices`, waiting until there is some: how many of them it takes, 0 at the
+    /// remote's FIN. It is the same until [`consume`](Self::consume) says that it was read.
+    pub fn poll_data<'a>(&'a mut self, cx: &mut Context<'_>, slices: &mut [IoSlice<'a>]) -> Poll<io::Result<usize>> {
+        ready!(self.poll_heads(Some(cx)))?;
+        let mut start = self.position;
+        let mut used = 0;
+        for (slice, chunk) in slices.iter_mut().zip(&self.heads) {
+            *slice = IoSlice::new(&chunk[std::mem::take(&mut start)..]);
+            used += 1;
         }
-        n
+        Poll::Ready(Ok(used))
+    }
+
+    /// `n` bytes of what `poll_data` gave were read.
+    pub fn consume(&mut self, n: usize) {
+        self.position += n;
+        let mut consumed = 0;
+        while let Some(first) = self.heads.front()
+            && first.len() <= self.position
+        {
+            consumed += first.len();
+            self.position -= first.len();
+            if let Some(chunk) = self.heads.pop_front() {
+                self.inner.shared.pool.put(chunk);
+            }
+        }
+        if consumed > 0 && self.inner.state.lock().consume(&self.inner.shared, consumed) {
+            self.notify();
+        }
+    }
+
+    /// Fills `heads` if they are empty: they stay so at the end of the stream, and without a context to wait with.
+    fn poll_heads(&mut self, cx: Option<&mut Context<'_>>) -> Poll<io::Result<()>> {
+        if !self.heads.is_empty() {
+            return Poll::Ready(Ok(()));
+        }
+        let mut state = self.inner.state.lock();
+        std::mem::swap(&mut state.received, &mut self.heads);
+        match (self.heads.is_empty() && !state.fin_received, cx) {
+            (true, Some(cx)) => match state.end {
+                Some(end) => Poll::Ready(Err(end.error())),
+                None => {
+                    park(&mut state.reader, cx);
+                    Poll::Pending
+                }
+            },
+            _ => Poll::Ready(Ok(())),
+        }
+    }
+
+    /// How much may be written now, waiting until it is worth a write.
+    pub fn poll_room(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        let mut state = self.inner.state.lock();
+        state.check_writing()?;
+        let room = state.room(&self.inner.shared);
+        if room == 0 || (room < WORTH && state.has_frames()) {
+            park(&mut state.writer, cx);
+            return Poll::Pending;
+        }
+        Poll::Ready(Ok(room))
+    }
+
+    /// Writes what `source` puts into buffers with `room`, of which [`poll_room`](Self::poll_room) has told: how much that
+    /// is. It goes from there to the connection's socket.
+    pub fn poll_write_from<F>(&mut self, room: usize, source: F) -> Poll<io::Result<usize>>
+    where
+        F: FnOnce(&mut [IoSliceMut<'_>]) -> Poll<io::Result<usize>>,
+    {
+        let shared = &self.inner.shared;
+        let mut chunks: [Vec<u8>; BATCH] = Default::default();
+        let (mut total, mut used) = (0, 0);
+        let mut wanted = room.min(self.reach);
+        if wanted > shared.chunk_data() {
+            // Whole chunks only.
+            wanted -= wanted % shared.chunk_data();
+        }
+        while used < BATCH && total < wanted {
+            let n = (wanted - total).min(shared.chunk_data());
+            chunks[used] = shared.pool.take_filled(HEADER + n);
+            total += n;
+            used += 1;
+        }
+        let mut buffers = chunks.each_mut().map(|chunk| IoSliceMut::new(chunk.get_mut(HEADER..).unwrap_or_default()));
+        let result = source(&mut buffers[..used]);
+        let mut left = match result {
+            Poll::Ready(Ok(read)) => read,
+            _ => 0,
+        };
+        self.reach = match left {
+            _ if left == total => (4 * self.reach).min(REACH_LARGE),
+            _ if left < self.reach / 4 => (self.reach / 4).max(REACH_SMALL),
+            _ => self.reach,
+        };
+        let mut state = None;
+        for mut chunk in chunks.into_iter().take(used) {
+            let n = left.min(chunk.len() - HEADER);
+            if n == 0 {
+                shared.pool.put(chunk);
+                continue;
+            }
+            left -= n;
+            chunk.truncate(HEADER + n);
+            let state = state.get_or_insert_with(|| self.inner.state.lock());
+            match state.end {
+                // Only now: the next write tells.
+                Some(_) => shared.pool.put(chunk),
+                None => state.push_chunk(shared, chunk),
+            }
+        }
+        if let Some(state) = state {
+            self.wake_connection(state);
+        }
+        result
+    }
+
+    /// Data or an end was queued.
+    fn wake_connection(&self, mut state: MutexGuard<'_, State>) {
+        let notify = !state.sending && state.schedule();
+        drop(state);
+        if notify {
+            self.notify();
+        }
     }
 
     fn notify(&self) {
@@ -73,60 +226,40 @@ impl Stream {
 impl AsyncRead for Stream {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
-        let mut n = 0;
-        loop {
-            n += this.copy(&mut buf[n..]);
-            if n == buf.len() {
-                return Poll::Ready(Ok(n));
+        if buf.is_empty() {
+            if WANTED.get() && !this.empty {
+                FOUND.set(Some(this.take()));
             }
-            let mut state = this.inner.state.lock();
-            let notify = state.consume(&this.inner.shared, std::mem::take(&mut this.consumed));
-            let next = state.received.pop_front();
-            let result = match &next {
-                Some(_) => None,
-                None if n > 0 || state.fin_received => Some(Poll::Ready(Ok(n))),
-                None => match state.end {
-                    Some(end) => Some(Poll::Ready(Err(end.error()))),
-                    None => {
-                        park(&mut state.reader, cx);
-                        Some(Poll::Pending)
-                    }
-                },
-            };
-            drop(state);
-            if notify {
-                this.notify();
-            }
-            this.head = next.unwrap_or_default();
-            if let Some(result) = result {
-                return result;
-            }
+            return Poll::Ready(Ok(0));
         }
+        let mut n = 0;
+        while n < buf.len() {
+            ready!(this.poll_heads(if n == 0 { Some(&mut *cx) } else { None }))?;
+            let Some(head) = this.heads.front() else { break };
+            let rest = &head[this.position..];
+            let taken = rest.len().min(buf.len() - n);
+            buf[n..n + taken].copy_from_slice(&rest[..taken]);
+            this.consume(taken);
+            n += taken;
+        }
+        Poll::Ready(Ok(n))
     }
 }
 
 impl AsyncWrite for Stream {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let mut state = self.inner.state.lock();
-        if let Some(end) = state.end {
-            return Poll::Ready(Err(end.error()));
-        }
-        if state.fin != Fin::Open {
-            return Poll::Ready(Err(io::Error::new(io::ErrorKind::BrokenPipe, "the stream is closed for writing")));
-        }
+        state.check_writing()?;
         if buf.is_empty() {
             return Poll::Ready(Ok(0));
         }
-        let n = state.write(&self.inner.shared, buf);
+        let n = state.room(&self.inner.shared).min(buf.len());
         if n == 0 {
             park(&mut state.writer, cx);
             return Poll::Pending;
         }
-        let notify = !state.sending && state.schedule();
-        drop(state);
-        if notify {
-            self.notify();
-        }
+        state.push(&self.inner.shared, &buf[..n]);
+        self.wake_connection(state);
         Poll::Ready(Ok(n))
     }
 
@@ -144,17 +277,16 @@ impl AsyncWrite for Stream {
         }
         state.fin = Fin::Requested;
         park(&mut state.writer, cx);
-        let notify = !state.sending && state.schedule();
-        drop(state);
-        if notify {
-            self.notify();
-        }
+        self.wake_connection(state);
         Poll::Pending
     }
 }
 
 impl Drop for Stream {
     fn drop(&mut self) {
+        if self.empty {
+            return;
+        }
         let notify = self.inner.state.lock().drop_handle(&self.inner.shared);
         if notify {
             self.notify();

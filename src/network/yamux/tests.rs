@@ -1,3 +1,4 @@
+mod direct;
 mod ends;
 mod flow;
 mod fuzzed;
@@ -132,6 +133,23 @@ async fn connected(a: &Peer, b: &mut Peer) -> (Stream, Stream) {
     let mut hello = [0; 5];
     inn.read_exact(&mut hello).await.unwrap();
     (out, inn)
+}
+
+/// A stream that has received `data`, and FIN if it is `finished`, before its connection was lost.
+pub async fn lost_stream(data: &[u8], finished: bool) -> Stream {
+    limited(async {
+        let (a, mut b) = pair(Config::default());
+        let (out, mut inn) = connected(&a, &mut b).await;
+        inn.write_all(data).await.unwrap();
+        if finished {
+            inn.close().await.unwrap();
+        }
+        // It sends what is queued, and is gone.
+        b.close().await.unwrap();
+        a.error().await;
+        out
+    })
+    .await
 }
 
 async fn read_error(stream: &mut Stream) -> io::ErrorKind {

@@ -1,13 +1,13 @@
 //! A stream in the hands of the local side, and what it has been told.
 
 use std::{
-    io,
+    io::{self, IoSlice},
     pin::Pin,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
-    task::{Context, Poll, Wake, Waker},
+    task::{Context, Poll, Wake, Waker, ready},
 };
 
 use futures::{AsyncRead, AsyncWrite};
@@ -56,8 +56,38 @@ impl Poller {
     }
 }
 
+/// Reads as the tunnel does: the sink takes from where the bytes were received.
+pub fn read_direct(stream: &mut Stream, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
+    let mut slices = [IoSlice::new(&[]); 3];
+    let used = ready!(stream.poll_data(cx, &mut slices))?;
+    let mut n = 0;
+    for slice in &slices[..used] {
+        let taken = slice.len().min(buf.len() - n);
+        buf[n..n + taken].copy_from_slice(&slice[..taken]);
+        n += taken;
+    }
+    stream.consume(n);
+    Poll::Ready(Ok(n))
+}
+
+/// Writes as the tunnel does: the source, which has `buf`, puts it to where it is sent from.
+pub fn write_direct(stream: &mut Stream, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+    let room = ready!(stream.poll_room(cx))?;
+    stream.poll_write_from(room, |parts| {
+        let mut n = 0;
+        for part in parts {
+            let taken = part.len().min(buf.len() - n);
+            part[..taken].copy_from_slice(&buf[n..n + taken]);
+            n += taken;
+        }
+        Poll::Ready(Ok(n))
+    })
+}
+
 pub(super) struct Local {
     stream: Stream,
+    /// How it is read and written: as a tunnel does, or as anybody.
+    direct: bool,
     pub(super) id: u32,
     pub(super) read: usize,
     /// How reading ended.
@@ -74,6 +104,7 @@ impl Local {
     pub(super) fn new(stream: Stream) -> Self {
         Self {
             id: stream.inner().id,
+            direct: stream.inner().id % 4 < 2,
             stream,
             read: 0,
             end: None,
@@ -98,8 +129,11 @@ impl Local {
     /// Reads once; true if there may be more.
     pub(super) fn read(&mut self, most: usize, remote: &Remote) -> bool {
         let mut buf = vec![0; most.max(1)];
-        let stream = &mut self.stream;
-        let Poll::Ready(result) = self.reader.poll(|cx| Pin::new(stream).poll_read(cx, &mut buf)) else {
+        let (stream, direct) = (&mut self.stream, self.direct);
+        let Poll::Ready(result) = self.reader.poll(|cx| match direct {
+            true => read_direct(stream, cx, &mut buf),
+            false => Pin::new(stream).poll_read(cx, &mut buf),
+        }) else {
             assert_eq!(self.end, None, "stream {}: reading goes on behind its end", self.id);
             return false;
         };
@@ -139,7 +173,11 @@ impl Local {
         let stream = &mut self.stream;
         // Who waits for the close still does so behind a write that fails.
         let writer = if self.closing { &mut Poller::default() } else { &mut self.writer };
-        match writer.poll(|cx| Pin::new(stream).poll_write(cx, &buf)) {
+        let direct = self.direct;
+        match writer.poll(|cx| match direct {
+            true => write_direct(stream, cx, &buf),
+            false => Pin::new(stream).poll_write(cx, &buf),
+        }) {
             Poll::Ready(Ok(n)) => {
                 assert!(n > 0 && !self.closing && self.write_error.is_none(), "stream {id}: {n} bytes were taken");
                 self.written += n as u64;

@@ -11,6 +11,11 @@ mod remote;
 mod session;
 mod socket;
 
+#[cfg(test)]
+pub use self::{
+    local::{read_direct, write_direct},
+    socket::poll_write_slices,
+};
 use self::{
     remote::{ACK, DATA, FIN, Frame, PING, RST, SYN, WINDOW},
     session::Session,

@@ -19,6 +19,7 @@ use super::{
         chunk::CHUNK,
         core::Role,
         frame::{GO_AWAY_NORMAL, GO_AWAY_PROTOCOL_ERROR, INITIAL_WINDOW},
+        state::SEND_QUEUE,
     },
     Input,
     local::{Flag, Local, Poller},
@@ -235,7 +236,7 @@ impl Session {
             windows += window;
             grown += window - INITIAL_WINDOW as usize;
             // What was received, what is queued, and a chunk at each end that is not full.
-            assert!(capacity <= window + 128 * 1024 + 4 * CHUNK, "{capacity} bytes in the buffers of a stream");
+            assert!(capacity <= window + 2 * SEND_QUEUE + 4 * CHUNK, "{capacity} bytes in the buffers of a stream");
             assert!(window <= config.receive_window_max as usize);
         }
         assert_eq!(self.budget.in_use(), windows, "of the budget");

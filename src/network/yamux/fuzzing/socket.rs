@@ -3,7 +3,7 @@
 use std::{
     cell::RefCell,
     collections::VecDeque,
-    io,
+    io::{self, IoSlice},
     pin::Pin,
     rc::Rc,
     task::{Context, Poll},
@@ -67,6 +67,14 @@ impl AsyncWrite for Socket {
         Poll::Ready(Ok(n))
     }
 
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        poll_write_slices(&mut *self, cx, slices)
+    }
+
     fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
         Poll::Ready(Ok(()))
     }
@@ -75,4 +83,22 @@ impl AsyncWrite for Socket {
         self.0.borrow_mut().closed = true;
         Poll::Ready(Ok(()))
     }
+}
+
+/// A vectored write made of plain ones.
+pub fn poll_write_slices(
+    mut socket: impl AsyncWrite + Unpin,
+    cx: &mut Context<'_>,
+    slices: &[IoSlice<'_>],
+) -> Poll<io::Result<usize>> {
+    let mut total = 0;
+    for slice in slices {
+        match Pin::new(&mut socket).poll_write(cx, slice)? {
+            Poll::Ready(n) if n < slice.len() => return Poll::Ready(Ok(total + n)),
+            Poll::Ready(n) => total += n,
+            Poll::Pending if total == 0 => return Poll::Pending,
+            Poll::Pending => break,
+        }
+    }
+    Poll::Ready(Ok(total))
 }

@@ -2,7 +2,7 @@
 
 use std::{
     collections::VecDeque,
-    io,
+    io::{self, IoSlice},
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, Waker},
@@ -11,7 +11,10 @@ use std::{
 use futures::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use parking_lot::Mutex;
 
-use super::super::frame::{HEADER, Header, Kind};
+use super::super::{
+    frame::{HEADER, Header, Kind},
+    fuzzing::poll_write_slices,
+};
 
 #[derive(Default)]
 struct Half {
@@ -74,6 +77,14 @@ impl AsyncWrite for End {
         drop(half);
         reader.into_iter().for_each(Waker::wake);
         Poll::Ready(Ok(n))
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        poll_write_slices(&mut *self, cx, slices)
     }
 
     fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
