@@ -32,8 +32,8 @@ thread_local! {
     static FOUND: Cell<Option<Stream>> = const { Cell::new(None) };
 }
 
-/// Takes the stream out of the boxes that libp2p has put around it, if there is one of this module in them. To nothing but
-/// being dropped are they good afterwards.
+/// Takes the stream out of the boxes that libp2p has put around it, if there is one of this module in them. Afterwards they
+/// are good for nothing but being dropped.
 ///
 /// Reading nothing changes nothing and passes through every layer, so that is how the stream is asked to come out. Where a
 /// protocol is still to be agreed on, a layer would act on it.
@@ -71,7 +71,7 @@ impl Stream {
         Self { inner, heads: VecDeque::new(), position: 0, reach: REACH_SMALL, empty: false }
     }
 
-    /// All of it in a box of its own.
+    /// All of it; an empty one is left behind.
     fn take(&mut self) -> Self {
         let Self { position, reach, .. } = *self;
         self.empty = true;
