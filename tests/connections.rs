@@ -125,6 +125,35 @@ fn a_reply_that_has_come_is_delivered_though_the_connection_is_cut() {
     assert_eq!(read_to_end(&mut client), reply);
 }
 
+/// The same where most of it still waits in the library, and the client sends something before it goes on reading.
+#[test]
+fn a_reply_that_has_come_is_delivered_to_a_client_that_sends_behind_the_end_of_the_connection() {
+    let _limit = limit(60);
+    let (pair, proxy, target, address) = through_a_proxy();
+    let (mut client, mut server) = (client(address), target.accept());
+    let echo = || {
+        let mut other = support::client(address);
+        target.accept().write_all(b"!").unwrap();
+        read_exact(&mut other, 1);
+    };
+    let row = |node: &TestNode, name| node.streams().first().map_or(0, |row| int(row, name));
+    let mut written = 0;
+    // Until the client's socket takes no more; what is written last stays in the library.
+    while row(&pair.near, "bytes_in") == written {
+        server.write_all(bytes(100_000, 0)).unwrap();
+        written += 100_000;
+        wait_until("it is sent", || row(&pair.far, "bytes_out") == written);
+        echo();
+    }
+    server.shutdown(Shutdown::Write).unwrap();
+    (0..3).for_each(|_| echo());
+    let peers = pair.near.events(kind::PEER);
+    proxy.cut();
+    peers.wait_state("disconnected");
+    client.write_all(b"more").unwrap();
+    assert_eq!(read_to_end(&mut client).len() as i64, written);
+}
+
 /// The same where the client waits for the reply with its own direction open: it comes together with the end of the
 /// connection.
 #[test]

@@ -63,7 +63,7 @@ pub async fn splice(local: &LocalStream, stream: &mut TunnelStream, bytes: &Byte
         }
         match inbound.poll(cx, local, stream, &bytes.received) {
             Poll::Ready(Err(end)) => Poll::Ready(Some(end)),
-            Poll::Ready(Ok(())) if outbound.ended() => Poll::Ready(outbound.verdict()),
+            Poll::Ready(Ok(())) if outbound.ended() => Poll::Ready(Some(outbound.verdict())),
             _ if outbound.state == State::Done && inbound.state != State::Done => Poll::Ready(None),
             _ if outbound.is_held_up(stream) && reset.as_mut().poll(cx).is_ready() => {
                 Poll::Ready(Some(End::LocalReset))
@@ -105,13 +105,13 @@ pub async fn first_bytes(local: &LocalStream) -> Vec<u8> {
     .await
 }
 
-/// The peer read no further, or is gone, but had sent its own end of file: the local side gets it, and time to read what came before, until it
-/// is reset. What it sends meanwhile goes nowhere, as on any connection whose other end has closed.
+/// The peer read no further, or is gone, but had sent its own end of file: the local side gets it, and time to read what
+/// came before, until it is reset. What it sends meanwhile goes nowhere, as on any connection whose other end has closed.
 async fn last_words(local: &LocalStream) {
-    let mut nowhere = vec![0; CHUNK];
     let drain = poll_fn(|cx| {
         loop {
-            match ready!(local.poll_read(cx, &mut nowhere)) {
+            ready!(local.poll_readable(cx));
+            match ready!(local.poll_read(cx, &mut [0; 4096])) {
                 Ok(0) | Err(_) => return Poll::Ready(()),
                 Ok(_) => {}
             }
@@ -127,8 +127,8 @@ enum State {
     /// The source has ended, the end is still to be passed on.
     Ending,
     Done,
-    /// The sink takes no more, though it is not known to be lost.
-    Refused,
+    /// The peer takes no more, or is lost; how the whole ends once what came from it is delivered.
+    Refused(End),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -149,7 +149,7 @@ impl Direction {
     }
 
     fn ended(&self) -> bool {
-        matches!(self.state, State::Done | State::Refused)
+        matches!(self.state, State::Done | State::Refused(_))
     }
 
     /// Of the way out: the local side is not read now, because the stream does not take what it has given.
@@ -158,8 +158,8 @@ impl Direction {
     }
 
     /// The end of the whole when the other direction is done.
-    fn verdict(&self) -> Option<End> {
-        Some(if self.state == State::Refused { End::PeerReset } else { End::Finished })
+    fn verdict(&self) -> End {
+        if let State::Refused(end) = self.state { end } else { End::Finished }
     }
 
     /// Moves bytes until nothing moves any more, or others should have their turn. `Ready(Ok)` when this direction has ended,
@@ -173,7 +173,7 @@ impl Direction {
     ) -> Poll<Result<(), End>> {
         for _ in 0..TURN {
             let step = match self.state {
-                State::Done | State::Refused => return Poll::Ready(Ok(())),
+                State::Done | State::Refused(_) => return Poll::Ready(Ok(())),
                 State::Ending => self.poll_end(cx, local, stream).map_ok(|()| self.state = State::Done),
                 State::Copying => self.poll_move(cx, local, stream).map_ok(|moved| match moved {
                     0 => self.state = State::Ending,
@@ -182,9 +182,10 @@ impl Direction {
             };
             match ready!(step) {
                 Ok(()) => {}
-                Err(failed) => match self.failed(&failed) {
-                    Some(end) => return Poll::Ready(Err(end)),
-                    None => self.state = State::Refused,
+                Err(failed) => match (self.way, End::of(&failed)) {
+                    // What has come from the peer is delivered all the same.
+                    (Way::Out, end @ (End::PeerReset | End::ConnectionLost)) => self.state = State::Refused(end),
+                    (_, end) => return Poll::Ready(Err(end)),
                 },
             }
         }
@@ -220,23 +221,17 @@ impl Direction {
             }),
         }
     }
-
-    /// The end of the whole that a failure means; `None` if only this direction has ended.
-    fn failed(&self, failed: &Failed) -> Option<End> {
-        match failed {
-            Failed::Local(_) => Some(End::LocalReset),
-            Failed::Stream(error) => match stream_end(error) {
-                End::PeerReset if self.way == Way::Out => None,
-                end => Some(end),
-            },
-        }
-    }
 }
 
-/// Resets and lost connections are different kinds of error on every transport.
-fn stream_end(error: &io::Error) -> End {
-    match error.kind() {
-        io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe => End::PeerReset,
-        _ => End::ConnectionLost,
+impl End {
+    /// What a failure means. Resets and lost connections are different kinds of error on every transport.
+    fn of(failed: &Failed) -> End {
+        match failed {
+            Failed::Local(_) => End::LocalReset,
+            Failed::Stream(error) => match error.kind() {
+                io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe => End::PeerReset,
+                _ => End::ConnectionLost,
+            },
+        }
     }
 }

@@ -7,7 +7,7 @@ pub(super) const CHUNK: usize = 64 * 1024;
 /// Chunks kept for reuse by one connection.
 const KEPT: usize = 32;
 /// Below this size a buffer is allocated to measure: a chunk of full size would mostly stay empty.
-const SMALL: usize = 4 * 1024;
+pub(super) const SMALL: usize = 4 * 1024;
 
 /// A connection's unused full chunks.
 #[derive(Default)]

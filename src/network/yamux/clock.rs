@@ -14,6 +14,8 @@ use super::KeepAlive;
 
 /// While window updates are sent the round-trip time is measured this often.
 const MEASURE: Duration = Duration::from_secs(10);
+/// A connection that moves next to nothing for so long is at rest.
+const REST: Duration = if cfg!(test) { Duration::from_millis(20) } else { Duration::from_secs(10) };
 /// A ping that met more traffic than this waited in queues; it can only lower the estimate.
 const QUIET: u64 = 64 * 1024;
 
@@ -42,7 +44,8 @@ pub(super) struct Clock {
     /// Since when a write waits for the socket.
     blocked: Option<Instant>,
     traffic: u64,
-    /// The traffic when it was last asked for.
+    /// When it was last looked after whether the connection is at rest, and the traffic until then.
+    looked: Instant,
     seen: u64,
     ping: Option<Ping>,
     pinged: Option<Instant>,
@@ -60,6 +63,7 @@ impl Clock {
             received: Instant::now(),
             blocked: None,
             traffic: 0,
+            looked: Instant::now(),
             seen: 0,
             ping: None,
             pinged: None,
@@ -86,8 +90,13 @@ impl Clock {
         self.blocked = None;
     }
 
-    /// Whether next to nothing was moved since this was last asked.
-    pub(super) fn was_quiet(&mut self) -> bool {
+    /// Whether next to nothing was moved for some time: true once in each such time. Pings of the peer, or of libp2p, do not
+    /// count; where there are some the connection is never idle.
+    pub(super) fn rested(&mut self) -> bool {
+        if self.received.saturating_duration_since(self.looked) < REST {
+            return false;
+        }
+        self.looked = self.received;
         let moved = self.traffic - std::mem::replace(&mut self.seen, self.traffic);
         moved < QUIET
     }

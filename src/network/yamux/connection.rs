@@ -107,7 +107,7 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Muxer<C> {
             self.core.on_idle();
             again |= self.write(cx)?;
         }
-        if std::mem::take(&mut self.core.trim_due) {
+        if self.core.clock.rested() || std::mem::take(&mut self.core.trim_due) {
             self.core.shared.pool.trim();
             self.input.trim();
         }

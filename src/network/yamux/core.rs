@@ -64,7 +64,7 @@ pub(super) struct Core {
     /// Streams with data to send, served in turn.
     ring: VecDeque<Arc<Inner>>,
     pub(super) clock: Clock,
-    /// The connection is at rest, and what it keeps for speed to be freed.
+    /// The connection is idle, and what it keeps for speed to be freed.
     pub(super) trim_due: bool,
     started: bool,
     pub(super) inbound_waker: Option<Waker>,

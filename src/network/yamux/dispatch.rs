@@ -72,8 +72,6 @@ impl Core {
     }
 
     fn on_ping(&mut self, header: Header) -> Result<(), Violation> {
-        // Where both sides ping, neither is ever idle for long.
-        self.trim_due |= self.clock.was_quiet();
         if !header.has(ACK) {
             return self.push_control(Header::new(Kind::Ping, ACK, 0, header.length));
         }

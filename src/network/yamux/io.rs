@@ -25,7 +25,7 @@ const GATHER: usize = 8 * 1024;
 /// because what waits delays other streams, and up to the larger one while it takes everything, because few large writes
 /// cost less than many small ones.
 const OUTPUT_SMALL: usize = 128 * 1024;
-const OUTPUT_LARGE: usize = 512 * 1024;
+pub(super) const OUTPUT_LARGE: usize = 512 * 1024;
 /// Chunks given to one vectored write.
 const SLICES: usize = 16;
 

@@ -16,7 +16,7 @@ use parking_lot::Mutex;
 
 use super::{
     budget::{Budget, Reservation},
-    chunk::{CHUNK, Pool},
+    chunk::{CHUNK, Pool, SMALL},
     frame::{HEADER, INITIAL_WINDOW},
 };
 use crate::network::frames;
@@ -408,10 +408,11 @@ impl State {
         }
     }
 
-    /// The same for the data in `chunk`, which is behind room for a frame's header. Where that is less than half of it, or
-    /// more than a frame carries, it is copied: thousands of small messages that wait shall not hold a chunk each.
+    /// The same for the data in `chunk`, which is behind room for a frame's header. Of more than a frame carries it is copied,
+    /// and so is little of it: thousands of small messages that wait shall not hold a chunk each.
     pub(super) fn push_chunk(&mut self, shared: &Shared, chunk: Vec<u8>) {
-        if chunk.len() < CHUNK / 2 || chunk.len() > shared.frame_max {
+        let least = if self.queue.is_empty() { SMALL } else { CHUNK / 2 };
+        if chunk.len() < least || chunk.len() > shared.frame_max {
             self.push(shared, &chunk[HEADER..]);
             shared.pool.put(chunk);
         } else {

@@ -19,6 +19,7 @@ use super::{
         chunk::CHUNK,
         core::Role,
         frame::{GO_AWAY_NORMAL, GO_AWAY_PROTOCOL_ERROR, INITIAL_WINDOW},
+        io::OUTPUT_LARGE,
         state::SEND_QUEUE,
     },
     Input,
@@ -243,7 +244,7 @@ impl Session {
         assert_eq!(core.shared.growth.in_use(), grown, "of the connection's windows");
         assert!(grown <= config.connection_window_max);
         let (bytes, streams) = core.queued();
-        assert!(bytes <= 256 * 1024, "{bytes} bytes in queues");
+        assert!(bytes <= OUTPUT_LARGE + 2 * CHUNK, "{bytes} bytes in queues");
         assert!(streams <= 4 * config.max_streams + 256, "{streams} streams in queues");
     }
 

@@ -378,23 +378,22 @@ async fn streams_take_turns() {
 }
 
 #[tokio::test]
-async fn a_connection_at_rest_frees_its_chunks_though_the_remote_pings() {
+async fn a_connection_at_rest_frees_its_chunks_though_little_things_go_on() {
     limited(async {
         let (a, mut raw) = pipe(1024 * 1024);
         let a = Peer::run(client(a, Config::default()));
         let mut stream = a.open().await;
         raw.expect(Kind::WindowUpdate, SYN, 1, 0).await;
-        for _ in 0..4 {
+        for _ in 0..3 {
             raw.send_data(0, 1, &[0; 64 * 1024]).await;
         }
-        stream.read_exact(&mut vec![0; 256 * 1024]).await.unwrap();
-        updates(&mut raw).await;
+        stream.read_exact(&mut vec![0; 192 * 1024]).await.unwrap();
         assert!(stream.inner().shared.pool.len() > 0);
-        // Since the last ping there was nothing.
-        updates(&mut raw).await;
-        // The pong may go out a little before.
-        updates(&mut raw).await;
-        assert_eq!(stream.inner().shared.pool.len(), 0);
+        // As libp2p's pings do, more often than the connection would be idle.
+        while stream.inner().shared.pool.len() > 0 {
+            raw.send_data(0, 1, &[0; 32]).await;
+            stream.read_exact(&mut [0; 32]).await.unwrap();
+        }
     })
     .await;
 }
