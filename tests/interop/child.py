@@ -32,12 +32,8 @@ class Child:
         )
         self._answers: queue.Queue[str] = queue.Queue()
         self._turn = threading.Lock()
-        threading.Thread(target=self._read, daemon=True).start()
-
-    def _read(self) -> None:
-        for line in self.process.stdout or ():
-            self._answers.put(line)
-        self._answers.put("")
+        # With both as they are now: a child that begins anew has others, and the end of the old one is not theirs.
+        threading.Thread(target=_read, args=(self.process, self._answers), daemon=True).start()
 
     def answer(self, timeout: float = ANSWER) -> Any:
         try:
@@ -80,6 +76,12 @@ class Child:
             self.process.wait(END)
         except subprocess.TimeoutExpired:
             self.kill()
+
+
+def _read(process: subprocess.Popen[str], answers: queue.Queue[str]) -> None:
+    for line in process.stdout or ():
+        answers.put(line)
+    answers.put("")
 
 
 def serve(hello: Any, commands: dict[str, Callable[..., Any]]) -> None:
