@@ -95,6 +95,13 @@ fn a_connection_that_is_cut_resets_its_streams_at_once() {
     assert_eq!([&pair.near.forwards()[0], &pair.far.listeners()[0]].map(|row| int(row, "streams_cut")), [5, 5]);
 }
 
+/// A client that is answered and leaves.
+fn come_and_go(address: SocketAddr, target: &Target) {
+    let mut other = client(address);
+    target.accept().write_all(b"!").unwrap();
+    read_exact(&mut other, 1);
+}
+
 /// A reply that has come whole, end of file included, is the client's, though the connection is lost before it has read it.
 #[test]
 fn a_reply_that_has_come_is_delivered_though_the_connection_is_cut() {
@@ -114,11 +121,7 @@ fn a_reply_that_has_come_is_delivered_though_the_connection_is_cut() {
         pair.near.streams().first().is_some_and(|row| int(row, "bytes_in") == reply.len() as i64)
     });
     // Its end has, too, when others have come and gone behind it.
-    for _ in 0..3 {
-        let mut other = support::client(address);
-        target.accept().write_all(b"!").unwrap();
-        read_exact(&mut other, 1);
-    }
+    (0..3).for_each(|_| come_and_go(address, &target));
     let peers = pair.near.events(kind::PEER);
     proxy.cut();
     peers.wait_state("disconnected");
@@ -131,11 +134,6 @@ fn a_reply_that_has_come_is_delivered_to_a_client_that_sends_behind_the_end_of_t
     let _limit = limit(60);
     let (pair, proxy, target, address) = through_a_proxy();
     let (mut client, mut server) = (client(address), target.accept());
-    let echo = || {
-        let mut other = support::client(address);
-        target.accept().write_all(b"!").unwrap();
-        read_exact(&mut other, 1);
-    };
     let row = |node: &TestNode, name| node.streams().first().map_or(0, |row| int(row, name));
     let mut written = 0;
     // Until the client's socket takes no more; what is written last stays in the library.
@@ -143,10 +141,10 @@ fn a_reply_that_has_come_is_delivered_to_a_client_that_sends_behind_the_end_of_t
         server.write_all(bytes(100_000, 0)).unwrap();
         written += 100_000;
         wait_until("it is sent", || row(&pair.far, "bytes_out") == written);
-        echo();
+        come_and_go(address, &target);
     }
     server.shutdown(Shutdown::Write).unwrap();
-    (0..3).for_each(|_| echo());
+    (0..3).for_each(|_| come_and_go(address, &target));
     let peers = pair.near.events(kind::PEER);
     proxy.cut();
     peers.wait_state("disconnected");

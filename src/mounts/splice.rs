@@ -110,7 +110,6 @@ pub async fn first_bytes(local: &LocalStream) -> Vec<u8> {
 async fn last_words(local: &LocalStream) {
     let drain = poll_fn(|cx| {
         loop {
-            ready!(local.poll_readable(cx));
             match ready!(local.poll_read(cx, &mut [0; 4096])) {
                 Ok(0) | Err(_) => return Poll::Ready(()),
                 Ok(_) => {}

@@ -103,11 +103,13 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Muxer<C> {
             written = self.write(cx);
         }
         again |= written?;
+        let mut rested = self.core.clock.rested();
         while self.core.clock.check(cx)? == Tick::Idle {
-            self.core.on_idle();
+            rested = true;
+            self.core.push_ping();
             again |= self.write(cx)?;
         }
-        if self.core.clock.rested() || std::mem::take(&mut self.core.trim_due) {
+        if rested {
             self.core.shared.pool.trim();
             self.input.trim();
         }

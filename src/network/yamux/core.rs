@@ -64,8 +64,6 @@ pub(super) struct Core {
     /// Streams with data to send, served in turn.
     ring: VecDeque<Arc<Inner>>,
     pub(super) clock: Clock,
-    /// The connection is idle, and what it keeps for speed to be freed.
-    pub(super) trim_due: bool,
     started: bool,
     pub(super) inbound_waker: Option<Waker>,
     pub(super) outbound_waker: Option<Waker>,
@@ -87,7 +85,6 @@ impl Core {
             inbox: VecDeque::new(),
             ring: VecDeque::new(),
             clock: Clock::new(config.keep_alive, config.write_timeout),
-            trim_due: false,
             started: false,
             inbound_waker: None,
             outbound_waker: None,
@@ -103,12 +100,7 @@ impl Core {
         }
     }
 
-    pub(super) fn on_idle(&mut self) {
-        self.trim_due = true;
-        self.push_ping();
-    }
-
-    fn push_ping(&mut self) {
+    pub(super) fn push_ping(&mut self) {
         if let Some(value) = self.clock.ping() {
             self.output.push_header(Header::new(Kind::Ping, SYN, 0, value));
         }

@@ -84,10 +84,23 @@ pub fn write_direct(stream: &mut Stream, cx: &mut Context<'_>, buf: &[u8]) -> Po
     })
 }
 
+/// Whether a stream is used as a tunnel does, or as anybody.
+fn is_direct(stream: &Stream) -> bool {
+    stream.inner().id % 4 < 2
+}
+
+/// Reads in one way or the other, always the same for a stream: who waits in one is not woken for the other.
+pub fn read_either(stream: &mut Stream, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
+    if is_direct(stream) { read_direct(stream, cx, buf) } else { Pin::new(stream).poll_read(cx, buf) }
+}
+
+/// The same for writing.
+pub fn write_either(stream: &mut Stream, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+    if is_direct(stream) { write_direct(stream, cx, buf) } else { Pin::new(stream).poll_write(cx, buf) }
+}
+
 pub(super) struct Local {
     stream: Stream,
-    /// How it is read and written: as a tunnel does, or as anybody.
-    direct: bool,
     pub(super) id: u32,
     pub(super) read: usize,
     /// How reading ended.
@@ -104,7 +117,6 @@ impl Local {
     pub(super) fn new(stream: Stream) -> Self {
         Self {
             id: stream.inner().id,
-            direct: stream.inner().id % 4 < 2,
             stream,
             read: 0,
             end: None,
@@ -129,11 +141,8 @@ impl Local {
     /// Reads once; true if there may be more.
     pub(super) fn read(&mut self, most: usize, remote: &Remote) -> bool {
         let mut buf = vec![0; most.max(1)];
-        let (stream, direct) = (&mut self.stream, self.direct);
-        let Poll::Ready(result) = self.reader.poll(|cx| match direct {
-            true => read_direct(stream, cx, &mut buf),
-            false => Pin::new(stream).poll_read(cx, &mut buf),
-        }) else {
+        let stream = &mut self.stream;
+        let Poll::Ready(result) = self.reader.poll(|cx| read_either(stream, cx, &mut buf)) else {
             assert_eq!(self.end, None, "stream {}: reading goes on behind its end", self.id);
             return false;
         };
@@ -173,11 +182,7 @@ impl Local {
         let stream = &mut self.stream;
         // Who waits for the close still does so behind a write that fails.
         let writer = if self.closing { &mut Poller::default() } else { &mut self.writer };
-        let direct = self.direct;
-        match writer.poll(|cx| match direct {
-            true => write_direct(stream, cx, &buf),
-            false => Pin::new(stream).poll_write(cx, &buf),
-        }) {
+        match writer.poll(|cx| write_either(stream, cx, &buf)) {
             Poll::Ready(Ok(n)) => {
                 assert!(n > 0 && !self.closing && self.write_error.is_none(), "stream {id}: {n} bytes were taken");
                 self.written += n as u64;

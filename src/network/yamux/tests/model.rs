@@ -7,7 +7,7 @@ use parking_lot::Mutex;
 use super::*;
 use crate::network::yamux::{
     Budget,
-    fuzzing::{read_direct, write_direct},
+    fuzzing::{read_either, write_either},
 };
 
 /// A small generator (xorshift64*), so that every failure can be repeated by its seed.
@@ -81,21 +81,12 @@ async fn use_stream(mut stream: Stream, mut random: Random, seeds: (u64, u64), m
     report
 }
 
-/// Whether this end is used as a tunnel does, or as anybody.
-fn is_direct(stream: &Stream) -> bool {
-    stream.id() % 4 < 2
-}
-
 fn poll_reader(cx: &mut Context<'_>, stream: &mut Stream, report: &mut Report, chunk: usize, seed: u64) -> Poll<()> {
     if report.end.is_some() {
         return Poll::Pending;
     }
     let mut buf = vec![0; chunk];
-    let read = match is_direct(stream) {
-        true => read_direct(stream, cx, &mut buf),
-        false => Pin::new(stream).poll_read(cx, &mut buf),
-    };
-    read.map(|result| match result {
+    read_either(stream, cx, &mut buf).map(|result| match result {
         Ok(0) => report.end = Some(Ok(())),
         Ok(n) => {
             for (i, byte) in buf[..n].iter().enumerate() {
@@ -127,11 +118,7 @@ fn poll_writer(
         });
     }
     let buf: Vec<u8> = (0..n as u64).map(|i| pattern(seed, report.written + i)).collect();
-    let written = match is_direct(stream) {
-        true => write_direct(stream, cx, &buf),
-        false => Pin::new(stream).poll_write(cx, &buf),
-    };
-    written.map(|result| match result {
+    write_either(stream, cx, &buf).map(|result| match result {
         Ok(n) => report.written += n as u64,
         Err(_) => *failed = true,
     })
