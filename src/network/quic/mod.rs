@@ -6,6 +6,7 @@
 //! delivers what its finished streams still have in flight, and the limits can be set.
 
 mod address;
+mod batch;
 mod config;
 mod connection;
 mod error;

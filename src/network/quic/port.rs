@@ -29,7 +29,7 @@ impl Port {
     pub fn bind(local: SocketAddr, config: &Config, server: Option<ServerConfig>) -> Result<Self, Error> {
         let failed = |error| Error::Bind { local, error };
         let runtime = Handle::try_current().map_err(|e| failed(std::io::Error::other(e)))?;
-        let socket = Arc::new(Socket::bind(local, config.socket_buffer_size).map_err(failed)?);
+        let socket = Socket::bind(local, config.socket_buffer_size).map_err(failed)?;
         let settings: EndpointConfig = config.endpoint((local.port() != 0).then_some(local.port()));
         let endpoint =
             quinn::Endpoint::new_with_abstract_socket(settings, server, socket.clone(), Arc::new(TokioRuntime))

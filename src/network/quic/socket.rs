@@ -6,17 +6,23 @@ use std::{
     io::{self, IoSliceMut},
     net::SocketAddr,
     pin::Pin,
-    sync::Arc,
+    sync::{Arc, Weak},
     task::{Context, Poll, ready},
 };
 
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 use quinn::{
     AsyncUdpSocket, UdpPoller,
     udp::{RecvMeta, Transmit, UdpSocketState},
 };
 use socket2::{Domain, Protocol, Type};
-use tokio::{io::Interest, net::UdpSocket};
+use tokio::{io::Interest, net::UdpSocket, sync::Notify, task::yield_now};
+
+use super::batch::Batch;
+
+/// Most messages taken from the operating system at a time, each up to 64 KiB of packets that came together: more of them
+/// would push each other out of the processor's caches before they are looked at.
+const MESSAGES: usize = 8;
 
 /// A UDP socket whose port can be given back while connections still refer to it.
 ///
@@ -26,11 +32,15 @@ pub(super) struct Socket {
     io: RwLock<Option<Arc<UdpSocket>>>,
     local: SocketAddr,
     state: UdpSocketState,
+    /// Packets that wait for others to go out with them, until the tasks that may have some have run.
+    batch: Mutex<Batch>,
+    /// Wakes the task that sends the batch. It ends when it can have the socket no more.
+    held: Arc<Notify>,
 }
 
 impl Socket {
     /// Binds to `local`. IPv6 sockets carry IPv6 only: IPv4 has its own listeners. `buffer_size` is a wish.
-    pub fn bind(local: SocketAddr, buffer_size: usize) -> io::Result<Self> {
+    pub fn bind(local: SocketAddr, buffer_size: usize) -> io::Result<Arc<Self>> {
         let socket = socket2::Socket::new(Domain::for_address(local), Type::DGRAM, Some(Protocol::UDP))?;
         if local.is_ipv6() {
             socket.set_only_v6(true)?;
@@ -43,7 +53,10 @@ impl Socket {
         let state = UdpSocketState::new((&socket).into())?;
         socket.set_nonblocking(true)?;
         let local = socket.local_addr()?;
-        Ok(Socket { io: RwLock::new(Some(Arc::new(UdpSocket::from_std(socket)?))), local, state })
+        let io = RwLock::new(Some(Arc::new(UdpSocket::from_std(socket)?)));
+        let socket = Arc::new(Socket { io, local, state, batch: Mutex::default(), held: Arc::default() });
+        tokio::spawn(send_held(socket.held.clone(), Arc::downgrade(&socket)));
+        Ok(socket)
     }
 
     pub fn local(&self) -> SocketAddr {
@@ -53,6 +66,29 @@ impl Socket {
     /// Gives the port back. When this returns, another socket can have it.
     pub fn close(&self) {
         *self.io.write() = None;
+    }
+
+    /// Sends the batch. `WouldBlock`: it is still there.
+    fn send_batch(&self, io: &UdpSocket, batch: &mut Batch) -> io::Result<()> {
+        let Some(transmit) = batch.transmit() else { return Ok(()) };
+        match io.try_io(Interest::WRITABLE, || self.state.send(io.into(), &transmit)) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Err(error),
+            result => {
+                batch.clear();
+                result
+            }
+        }
+    }
+
+    /// Sends what nothing else went out with. If the socket takes nothing now, what to wait for.
+    fn send_held(&self) -> Option<Arc<UdpSocket>> {
+        let io = self.io.read().clone()?;
+        let mut batch = self.batch.lock();
+        if self.send_batch(&io, &mut batch).is_err() {
+            return Some(io);
+        }
+        batch.free();
+        None
     }
 
     /// Sends one packet outside of any connection; it may be lost like any other.
@@ -68,10 +104,21 @@ impl AsyncUdpSocket for Socket {
     }
 
     fn try_send(&self, transmit: &Transmit<'_>) -> io::Result<()> {
-        match &*self.io.read() {
-            Some(io) => io.try_io(Interest::WRITABLE, || self.state.send(io.as_ref().into(), transmit)),
-            None => Ok(()),
+        let io = self.io.read();
+        let Some(io) = &*io else { return Ok(()) };
+        let mut batch = self.batch.lock();
+        let most = self.state.max_gso_segments();
+        if !batch.takes(transmit, most) {
+            self.send_batch(io, &mut batch)?;
         }
+        if batch.is_empty() && !Batch::may_go_on(transmit) {
+            return io.try_io(Interest::WRITABLE, || self.state.send(io.as_ref().into(), transmit));
+        }
+        batch.push(transmit);
+        if (Batch::may_go_on(transmit) && !batch.is_full(most)) || self.send_batch(io, &mut batch).is_err() {
+            self.held.notify_one();
+        }
+        Ok(())
     }
 
     fn poll_recv(
@@ -82,6 +129,8 @@ impl AsyncUdpSocket for Socket {
     ) -> Poll<io::Result<usize>> {
         let io = self.io.read();
         let Some(io) = &*io else { return Poll::Pending };
+        let messages = buffers.len().min(MESSAGES);
+        let buffers = &mut buffers[..messages];
         loop {
             ready!(io.poll_recv_ready(cx))?;
             match io.try_io(Interest::READABLE, || self.state.recv(io.as_ref().into(), buffers, meta)) {
@@ -107,6 +156,30 @@ impl AsyncUdpSocket for Socket {
 
     fn may_fragment(&self) -> bool {
         self.state.may_fragment()
+    }
+}
+
+impl Drop for Socket {
+    fn drop(&mut self) {
+        self.held.notify_one();
+    }
+}
+
+/// Sends what the socket holds whenever it holds something, once the tasks that are ready now have had their turn.
+async fn send_held(held: Arc<Notify>, socket: Weak<Socket>) {
+    loop {
+        held.notified().await;
+        // The connection that has sent much is ready again, behind this task: it may fill the batch.
+        yield_now().await;
+        loop {
+            let Some(socket) = socket.upgrade() else { return };
+            let Some(io) = socket.send_held() else { break };
+            drop(socket);
+            // Fails when the runtime ends.
+            if io.writable().await.is_err() {
+                return;
+            }
+        }
     }
 }
 
@@ -141,5 +214,52 @@ impl UdpPoller for Writable {
 impl fmt::Debug for Writable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("Writable").field(&self.socket).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use tokio::time::timeout;
+
+    use super::*;
+
+    /// Whatever is held arrives, in order and in packets as they were given, also if nothing comes behind it.
+    #[tokio::test]
+    async fn packets_arrive_as_they_were_given() {
+        let receiver = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        let socket = Socket::bind("127.0.0.1:0".parse().unwrap(), 1 << 20).unwrap();
+        let destination = receiver.local_addr().unwrap();
+        // Numbers of packets, and whether the last is smaller than the others.
+        let given = [(10, false), (10, false), (3, true), (1, true), (7, false), (1, true), (10, false), (10, false)];
+        let mut numbers = 0u8..;
+        let mut expected = Vec::new();
+        for (count, smaller) in given {
+            let mut contents = Vec::new();
+            for index in 0..count {
+                let size = if smaller && index + 1 == count { 500 } else { 1200 };
+                expected.push(vec![numbers.next().unwrap(); size]);
+                contents.extend_from_slice(expected.last().unwrap());
+            }
+            let segment_size = (count > 1 && socket.max_transmit_segments() > 1).then_some(1200);
+            let step = if segment_size.is_some() { contents.len() } else { 1200 };
+            for contents in contents.chunks(step) {
+                let transmit = Transmit { destination, ecn: None, contents, segment_size, src_ip: None };
+                while socket.try_send(&transmit).is_err() {
+                    yield_now().await;
+                }
+            }
+        }
+        for expected in expected {
+            let mut packet = [0; 2000];
+            let count = timeout(Duration::from_secs(10), receiver.recv(&mut packet)).await.expect("it came").unwrap();
+            assert_eq!(packet[..count], expected);
+        }
+        let held = Arc::downgrade(&socket.held);
+        drop(socket);
+        while held.upgrade().is_some() {
+            yield_now().await;
+        }
     }
 }
