@@ -13,7 +13,7 @@ use quinn::{
 };
 use quinn_proto::HashedConnectionIdGenerator;
 
-use super::error::Error;
+use super::{congestion, error::Error, stream};
 use crate::network::{tls, yamux::Budget};
 
 /// Makes the TLS settings of one dial.
@@ -34,7 +34,8 @@ pub struct Config {
     pub connection_receive_window: u32,
     /// The node's bound on receive windows.
     pub budget: Arc<Budget>,
-    /// What is kept of a connection's sent data until the peer acknowledges it.
+    /// Most that is kept of a connection's sent data until the peer acknowledges it. What is kept follows what may be in
+    /// flight.
     pub send_window: u64,
     /// Silence after which a connection is lost; the smaller value of both ends counts.
     pub max_idle_timeout: Duration,
@@ -100,7 +101,8 @@ impl Config {
             .max_concurrent_uni_streams(VarInt::from_u32(0))
             .stream_receive_window(self.stream_receive_window.into())
             .receive_window(self.connection_receive_window.into())
-            .send_window(self.send_window)
+            .send_window(self.send_window.min(stream::SEND_WINDOW))
+            .congestion_controller_factory(Arc::new(congestion::Factory))
             .max_idle_timeout(self.max_idle_timeout.try_into().ok())
             .keep_alive_interval(Some(self.keep_alive_interval))
             .enable_segmentation_offload(self.segmentation_offload)

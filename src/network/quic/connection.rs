@@ -37,6 +37,8 @@ pub(super) struct Limits {
     /// Receive windows: of a stream, and of all of a connection as long as they are few.
     pub stream_window: usize,
     pub connection_window: usize,
+    /// Most that is kept of what was sent.
+    pub send_window: u64,
     pub budget: Arc<Budget>,
 }
 
@@ -98,7 +100,11 @@ pub struct Muxer {
 impl Muxer {
     fn new(connection: quinn::Connection, port: Arc<Port>, limits: Limits) -> Self {
         Muxer {
-            shared: Shared::new(connection, Room::new(limits.stream_window, limits.connection_window, limits.budget)),
+            shared: Shared::new(
+                connection,
+                Room::new(limits.stream_window, limits.connection_window, limits.budget),
+                limits.send_window,
+            ),
             incoming: None,
             outgoing: None,
             closing: None,

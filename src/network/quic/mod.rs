@@ -8,6 +8,7 @@
 mod address;
 mod batch;
 mod config;
+mod congestion;
 mod connection;
 mod error;
 mod listener;

@@ -97,7 +97,11 @@ impl AsyncWrite for Stream {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
         let this = &mut *self;
         let Some(send) = &mut this.send else { return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into())) };
-        let written = ready!(Pin::new(send).poll_write(cx, data));
+        let mut written = Pin::new(&mut *send).poll_write(cx, data);
+        if written.is_pending() && this.shared.makes_room() {
+            written = Pin::new(send).poll_write(cx, data);
+        }
+        let written = ready!(written);
         this.log.bytes_out += *written.as_ref().unwrap_or(&0) as u64;
         Poll::Ready(written.map_err(|error| match error {
             WriteError::Stopped(_) => {
@@ -206,6 +210,38 @@ pub(super) struct Shared {
     /// Send sides that were finished or reset; those whose end has arrived are removed now and then.
     ended: Mutex<Vec<Ended>>,
     room: Mutex<Room>,
+    kept: Mutex<Kept>,
+}
+
+/// What is kept of sent data while little may be in flight.
+pub(super) const SEND_WINDOW: u64 = 512 << 10;
+
+/// How much of what the streams have sent is kept until the peer has it all.
+struct Kept {
+    window: u64,
+    most: u64,
+    /// Packets lost so far, and when the last loss was seen.
+    lost: u64,
+    lost_at: Option<Instant>,
+}
+
+impl Kept {
+    fn new(most: u64) -> Self {
+        Kept { window: SEND_WINDOW.min(most), most, lost: 0, lost_at: None }
+    }
+
+    /// A quarter more than may be in flight, so that there is always something to send: what is kept beyond that only waits,
+    /// and pushes all else out of the processor's caches. Behind a lost packet everything is kept until it has come a second
+    /// time, or a third.
+    fn wanted(&mut self, path: &quinn::PathStats, now: Instant) -> u64 {
+        if path.lost_packets > self.lost {
+            self.lost = path.lost_packets;
+            self.lost_at = Some(now);
+        }
+        let loses = self.lost_at.is_some_and(|at| now < at + 4 * path.rtt);
+        let wanted = if loses { 4 * path.cwnd } else { path.cwnd + (path.cwnd / 4).max(SEND_WINDOW / 2) };
+        wanted.max(SEND_WINDOW).min(self.most)
+    }
 }
 
 /// Ended streams that are kept before looking which of them have arrived.
@@ -235,9 +271,26 @@ impl Ended {
 }
 
 impl Shared {
-    pub fn new(connection: quinn::Connection, room: Room) -> Arc<Self> {
-        let room = Mutex::new(room);
-        Arc::new(Shared { number: frames::connection(), connection, ended: Mutex::default(), room })
+    pub fn new(connection: quinn::Connection, room: Room, send_window: u64) -> Arc<Self> {
+        Arc::new(Shared {
+            number: frames::connection(),
+            connection,
+            ended: Mutex::default(),
+            room: Mutex::new(room),
+            kept: Mutex::new(Kept::new(send_window)),
+        })
+    }
+
+    /// Adapts what is kept of what was sent: whether there is room for more now.
+    fn makes_room(&self) -> bool {
+        let mut kept = self.kept.lock();
+        let wanted = kept.wanted(&self.connection.stats().path, Instant::now());
+        let more = wanted > kept.window;
+        if more || wanted < kept.window / 2 {
+            kept.window = wanted;
+            self.connection.set_send_window(wanted);
+        }
+        more
     }
 
     fn count_stream(&self, opened: bool) {

@@ -69,6 +69,7 @@ impl Transport {
             streams: [config.first_streams(), config.max_concurrent_streams],
             stream_window: config.stream_receive_window as usize,
             connection_window: config.connection_receive_window as usize,
+            send_window: config.send_window,
             budget: config.budget.clone(),
         }
     }

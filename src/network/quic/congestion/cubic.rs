@@ -1,0 +1,100 @@
+//! The window of Cubic (RFC 9438): slow start, then a cubic function of the time since the last congestion.
+
+use std::time::{Duration, Instant};
+
+/// How fast the window grows, and what it is multiplied with at congestion (RFC 9438 sections 5.1 and 4.6).
+const C: f64 = 0.4;
+const BETA: f64 = 0.7;
+
+/// Sizes are bytes.
+#[derive(Clone)]
+pub(super) struct Cubic {
+    window: f64,
+    packet: f64,
+    /// Slow start ends here.
+    threshold: f64,
+    /// The window before the last congestion, to which the function returns.
+    before: f64,
+    /// What Reno's window would be (RFC 9438 section 4.3).
+    reno: f64,
+    /// When the last congestion was noticed. What was sent until then tells nothing new.
+    noticed: Option<Instant>,
+    /// When growing began after it, and the window then.
+    began: Option<(Instant, f64)>,
+}
+
+impl Cubic {
+    pub fn new(window: u64, packet: u64) -> Self {
+        Cubic {
+            window: window as f64,
+            packet: packet as f64,
+            threshold: f64::INFINITY,
+            before: 0.0,
+            reno: 0.0,
+            noticed: None,
+            began: None,
+        }
+    }
+
+    pub fn window(&self) -> u64 {
+        self.window as u64
+    }
+
+    pub fn set_packet(&mut self, packet: u64) {
+        self.packet = packet as f64;
+        self.window = self.window.max(self.least());
+    }
+
+    fn least(&self) -> f64 {
+        2.0 * self.packet
+    }
+
+    /// `bytes` sent at `sent` have arrived while the window was full. `room`: try a quarter more in this round trip.
+    pub fn on_arrival(&mut self, now: Instant, sent: Instant, bytes: u64, round_trip: Duration, room: bool) {
+        if self.noticed.is_some_and(|noticed| sent <= noticed) {
+            return;
+        }
+        let bytes = bytes as f64;
+        if self.window < self.threshold {
+            self.window += bytes;
+            return;
+        }
+        if room {
+            self.window += bytes / 4.0;
+            // The function goes on from here.
+            self.before = self.before.max(self.window);
+            self.began = None;
+            return;
+        }
+        let (began, from) = *self.began.get_or_insert((now, self.window));
+        if began == now {
+            self.reno = self.window;
+        }
+        let back = (((self.before - from).max(0.0) / self.packet) / C).cbrt();
+        let time = (now.saturating_duration_since(began) + round_trip).as_secs_f64();
+        let wanted = self.before.max(from) + C * (time - back).powi(3) * self.packet;
+        // At most half as much again in a round trip, and never less.
+        let wanted = wanted.clamp(self.window, 1.5 * self.window);
+        let share = bytes / self.window;
+        self.reno += 3.0 * (1.0 - BETA) / (1.0 + BETA) * share * self.packet;
+        self.window = (self.window + (wanted - self.window) * share).max(self.reno);
+    }
+
+    /// Congestion was noticed by the fate of what was sent at `sent`. `persistent`: for a long time nothing has arrived
+    /// (RFC 9002 section 7.6).
+    pub fn on_congestion(&mut self, now: Instant, sent: Instant, persistent: bool) {
+        if self.noticed.is_some_and(|noticed| sent <= noticed) {
+            return;
+        }
+        self.noticed = Some(now);
+        self.began = None;
+        // Less than last time: others want their share, so it is left to them sooner (RFC 9438 section 4.7).
+        self.before = if self.window < self.before { self.window * (1.0 + BETA) / 2.0 } else { self.window };
+        self.window = (self.window * BETA).max(self.least());
+        self.threshold = self.window;
+        if persistent {
+            self.noticed = None;
+            self.window = self.least();
+        }
+    }
+}
