@@ -19,8 +19,16 @@ pub(super) struct Cubic {
     reno: f64,
     /// When the last congestion was noticed. What was sent until then tells nothing new.
     noticed: Option<Instant>,
-    /// When growing began after it, and the window then.
-    began: Option<(Instant, f64)>,
+    /// The growth since then, once there is some.
+    growth: Option<Growth>,
+}
+
+#[derive(Clone, Copy)]
+struct Growth {
+    began: Instant,
+    /// The window at which the function is flat, and the seconds it takes to get there.
+    flat: f64,
+    after: f64,
 }
 
 impl Cubic {
@@ -32,7 +40,7 @@ impl Cubic {
             before: 0.0,
             reno: 0.0,
             noticed: None,
-            began: None,
+            growth: None,
         }
     }
 
@@ -63,16 +71,16 @@ impl Cubic {
             self.window += bytes / 4.0;
             // The function goes on from here.
             self.before = self.before.max(self.window);
-            self.began = None;
+            self.growth = None;
             return;
         }
-        let (began, from) = *self.began.get_or_insert((now, self.window));
-        if began == now {
+        let Growth { began, flat, after } = *self.growth.get_or_insert_with(|| {
             self.reno = self.window;
-        }
-        let back = (((self.before - from).max(0.0) / self.packet) / C).cbrt();
+            let flat = self.before.max(self.window);
+            Growth { began: now, flat, after: ((flat - self.window) / self.packet / C).cbrt() }
+        });
         let time = (now.saturating_duration_since(began) + round_trip).as_secs_f64();
-        let wanted = self.before.max(from) + C * (time - back).powi(3) * self.packet;
+        let wanted = flat + C * (time - after).powi(3) * self.packet;
         // At most half as much again in a round trip, and never less.
         let wanted = wanted.clamp(self.window, 1.5 * self.window);
         let share = bytes / self.window;
@@ -87,7 +95,7 @@ impl Cubic {
             return;
         }
         self.noticed = Some(now);
-        self.began = None;
+        self.growth = None;
         // Less than last time: others want their share, so it is left to them sooner (RFC 9438 section 4.7).
         self.before = if self.window < self.before { self.window * (1.0 + BETA) / 2.0 } else { self.window };
         self.window = (self.window * BETA).max(self.least());
