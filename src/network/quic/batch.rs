@@ -12,6 +12,8 @@ const BYTES: usize = 65_000;
 pub(super) struct Batch {
     head: Option<Head>,
     contents: Vec<u8>,
+    /// Counts what was added and sent.
+    changes: u32,
 }
 
 /// What the packets of a batch have in common.
@@ -62,6 +64,12 @@ impl Batch {
     pub fn push(&mut self, transmit: &Transmit<'_>) {
         self.head.get_or_insert_with(|| Head::of(transmit));
         self.contents.extend_from_slice(transmit.contents);
+        self.changes = self.changes.wrapping_add(1);
+    }
+
+    /// Differs from what it was before something was added or sent.
+    pub fn changes(&self) -> u32 {
+        self.changes
     }
 
     /// Whether not one packet more has room.
@@ -80,6 +88,7 @@ impl Batch {
     pub fn clear(&mut self) {
         self.head = None;
         self.contents.clear();
+        self.changes = self.changes.wrapping_add(1);
     }
 
     /// Gives the memory back.

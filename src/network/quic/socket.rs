@@ -2,7 +2,7 @@
 
 use std::{
     fmt,
-    future::Future,
+    future::{Future, poll_fn},
     io::{self, IoSliceMut},
     net::SocketAddr,
     pin::Pin,
@@ -16,7 +16,7 @@ use quinn::{
     udp::{RecvMeta, Transmit, UdpSocketState},
 };
 use socket2::{Domain, Protocol, Type};
-use tokio::{io::Interest, net::UdpSocket, sync::Notify, task::yield_now};
+use tokio::{io::Interest, net::UdpSocket, sync::Notify};
 
 use super::batch::Batch;
 
@@ -63,7 +63,7 @@ impl Socket {
         self.local
     }
 
-    /// Gives the port back. When this returns, another socket can have it.
+    /// Gives the port back. When this returns, another socket can have it, unless something waits to send at this moment.
     pub fn close(&self) {
         *self.io.write() = None;
     }
@@ -82,10 +82,10 @@ impl Socket {
 
     /// Sends what nothing else went out with. If the socket takes nothing now, what to wait for.
     fn send_held(&self) -> Option<Arc<UdpSocket>> {
-        let io = self.io.read().clone()?;
+        let io = self.io.read();
         let mut batch = self.batch.lock();
-        if self.send_batch(&io, &mut batch).is_err() {
-            return Some(io);
+        if self.send_batch(io.as_ref()?, &mut batch).is_err() {
+            return io.clone();
         }
         batch.free();
         None
@@ -165,14 +165,17 @@ impl Drop for Socket {
     }
 }
 
-/// Sends what the socket holds whenever it holds something, once the tasks that are ready now have had their turn.
+/// Sends what the socket holds once all tasks that are ready have had their turn and none has added to it.
 async fn send_held(held: Arc<Notify>, socket: Weak<Socket>) {
     loop {
         held.notified().await;
-        // The connection that has sent much is ready again, behind this task: it may fill the batch.
-        yield_now().await;
         loop {
+            let Some(changes) = socket.upgrade().map(|socket| socket.batch.lock().changes()) else { return };
+            behind_the_others().await;
             let Some(socket) = socket.upgrade() else { return };
+            if socket.batch.lock().changes() != changes {
+                continue;
+            }
             let Some(io) = socket.send_held() else { break };
             drop(socket);
             // Fails when the runtime ends.
@@ -181,6 +184,19 @@ async fn send_held(held: Arc<Notify>, socket: Weak<Socket>) {
             }
         }
     }
+}
+
+/// Lets the tasks run that are ready now. (tokio's `yield_now` lets all run that become ready, too.)
+async fn behind_the_others() {
+    let mut behind = false;
+    poll_fn(|cx| {
+        if std::mem::replace(&mut behind, true) {
+            return Poll::Ready(());
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
 }
 
 impl fmt::Debug for Socket {
@@ -221,7 +237,7 @@ impl fmt::Debug for Writable {
 mod tests {
     use std::time::Duration;
 
-    use tokio::time::timeout;
+    use tokio::{task::yield_now, time::timeout};
 
     use super::*;
 
@@ -258,8 +274,11 @@ mod tests {
         }
         let held = Arc::downgrade(&socket.held);
         drop(socket);
-        while held.upgrade().is_some() {
-            yield_now().await;
-        }
+        let ended = async {
+            while held.upgrade().is_some() {
+                yield_now().await;
+            }
+        };
+        timeout(Duration::from_secs(10), ended).await.expect("the task ends with the socket");
     }
 }

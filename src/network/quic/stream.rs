@@ -36,6 +36,7 @@ pub struct Stream {
     /// How reading failed, if it did.
     failed: Option<Failure>,
     log: Log,
+    share: Share,
     shared: Arc<Shared>,
     /// Held by streams that the peer opened, for as long as they are.
     _counted: Option<Arc<()>>,
@@ -60,7 +61,7 @@ impl Stream {
     pub(super) fn new((send, recv): (SendStream, RecvStream), shared: Arc<Shared>) -> Self {
         let log = Log::new(shared.number, &send);
         shared.count_stream(true);
-        Stream { send: Some(send), recv, failed: None, log, shared, _counted: None }
+        Stream { send: Some(send), recv, failed: None, log, share: Share::new(), shared, _counted: None }
     }
 
     pub(super) fn counted(mut self, counter: Arc<()>) -> Self {
@@ -99,9 +100,14 @@ impl AsyncWrite for Stream {
         let Some(send) = &mut this.send else { return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into())) };
         let mut written = Pin::new(&mut *send).poll_write(cx, data);
         if written.is_pending() && this.shared.makes_room() {
-            written = Pin::new(send).poll_write(cx, data);
+            written = Pin::new(&mut *send).poll_write(cx, data);
+        }
+        if written.is_pending() && this.share.left(&this.shared.connection) > 0 {
+            let data = &data[..data.len().min(this.share.left)];
+            written = this.shared.beyond_what_is_kept(|| Pin::new(send).poll_write(cx, data));
         }
         let written = ready!(written);
+        this.share.left = this.share.left.saturating_sub(*written.as_ref().unwrap_or(&0));
         this.log.bytes_out += *written.as_ref().unwrap_or(&0) as u64;
         Poll::Ready(written.map_err(|error| match error {
             WriteError::Stopped(_) => {
@@ -213,6 +219,29 @@ pub(super) struct Shared {
     kept: Mutex<Kept>,
 }
 
+/// What a stream may send in each round trip, however much others do: who has much to send would take all room as soon as
+/// there is some.
+const SHARE: usize = 16 << 10;
+
+/// What is left to a stream of its [`SHARE`].
+struct Share {
+    left: usize,
+    since: Instant,
+}
+
+impl Share {
+    fn new() -> Self {
+        Share { left: SHARE, since: Instant::now() }
+    }
+
+    fn left(&mut self, connection: &quinn::Connection) -> usize {
+        if self.left < SHARE && self.since.elapsed() >= connection.rtt() {
+            *self = Share::new();
+        }
+        self.left
+    }
+}
+
 /// What is kept of sent data while little may be in flight.
 pub(super) const SEND_WINDOW: u64 = 512 << 10;
 
@@ -230,16 +259,16 @@ impl Kept {
         Kept { window: SEND_WINDOW.min(most), most, lost: 0, lost_at: None }
     }
 
-    /// A quarter more than may be in flight, so that there is always something to send: what is kept beyond that only waits,
-    /// and pushes all else out of the processor's caches. Behind a lost packet everything is kept until it has come a second
-    /// time, or a third.
+    /// Twice what may be in flight, so that there is always something to send, also while one lost packet is on its way again:
+    /// what came behind it is kept until then. After losses everything is kept until they have come a second time, or a third.
+    /// More than that would only wait, and push all else out of the processor's caches.
     fn wanted(&mut self, path: &quinn::PathStats, now: Instant) -> u64 {
         if path.lost_packets > self.lost {
             self.lost = path.lost_packets;
             self.lost_at = Some(now);
         }
         let loses = self.lost_at.is_some_and(|at| now < at + 4 * path.rtt);
-        let wanted = if loses { 4 * path.cwnd } else { path.cwnd + (path.cwnd / 4).max(SEND_WINDOW / 2) };
+        let wanted = path.cwnd * if loses { 4 } else { 2 };
         wanted.max(SEND_WINDOW).min(self.most)
     }
 }
@@ -291,6 +320,15 @@ impl Shared {
             self.connection.set_send_window(wanted);
         }
         more
+    }
+
+    /// Writes though no more than what there is should be kept.
+    fn beyond_what_is_kept<R>(&self, write: impl FnOnce() -> R) -> R {
+        let kept = self.kept.lock();
+        self.connection.set_send_window(kept.most);
+        let written = write();
+        self.connection.set_send_window(kept.window);
+        written
     }
 
     fn count_stream(&self, opened: bool) {

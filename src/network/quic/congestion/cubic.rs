@@ -11,11 +11,11 @@ const BETA: f64 = 0.7;
 pub(super) struct Cubic {
     window: f64,
     packet: f64,
-    /// Slow start ends here.
+    /// Slow start ends here (ssthresh).
     threshold: f64,
-    /// The window before the last congestion, to which the function returns.
+    /// The window before the last congestion, to which the function returns (W_max).
     before: f64,
-    /// What Reno's window would be (RFC 9438 section 4.3).
+    /// What Reno's window would be (W_est, RFC 9438 section 4.3).
     reno: f64,
     /// When the last congestion was noticed. What was sent until then tells nothing new.
     noticed: Option<Instant>,
@@ -26,7 +26,9 @@ pub(super) struct Cubic {
 #[derive(Clone, Copy)]
 struct Growth {
     began: Instant,
-    /// The window at which the function is flat, and the seconds it takes to get there.
+    /// When it was last looked at. What is longer ago than a round trip was no time to grow (RFC 9438 section 4.2).
+    last: Instant,
+    /// The window at which the function is flat, and the seconds it takes to get there (K).
     flat: f64,
     after: f64,
 }
@@ -53,6 +55,11 @@ impl Cubic {
         self.window = self.window.max(self.least());
     }
 
+    /// No more than this was in flight, whatever the window.
+    pub fn limit(&mut self, flight: u64) {
+        self.window = self.window.min(flight as f64).max(self.least());
+    }
+
     fn least(&self) -> f64 {
         2.0 * self.packet
     }
@@ -74,17 +81,21 @@ impl Cubic {
             self.growth = None;
             return;
         }
-        let Growth { began, flat, after } = *self.growth.get_or_insert_with(|| {
+        let growth = self.growth.get_or_insert_with(|| {
             self.reno = self.window;
             let flat = self.before.max(self.window);
-            Growth { began: now, flat, after: ((flat - self.window) / self.packet / C).cbrt() }
+            Growth { began: now, last: now, flat, after: ((flat - self.window) / self.packet / C).cbrt() }
         });
+        growth.began += now.saturating_duration_since(growth.last).saturating_sub(round_trip);
+        growth.last = now;
+        let Growth { began, flat, after, .. } = *growth;
         let time = (now.saturating_duration_since(began) + round_trip).as_secs_f64();
         let wanted = flat + C * (time - after).powi(3) * self.packet;
         // At most half as much again in a round trip, and never less.
         let wanted = wanted.clamp(self.window, 1.5 * self.window);
         let share = bytes / self.window;
-        self.reno += 3.0 * (1.0 - BETA) / (1.0 + BETA) * share * self.packet;
+        let reno = if self.reno < flat { 3.0 * (1.0 - BETA) / (1.0 + BETA) } else { 1.0 };
+        self.reno += reno * share * self.packet;
         self.window = (self.window + (wanted - self.window) * share).max(self.reno);
     }
 
@@ -102,6 +113,7 @@ impl Cubic {
         self.threshold = self.window;
         if persistent {
             self.noticed = None;
+            self.before = 0.0;
             self.window = self.least();
         }
     }

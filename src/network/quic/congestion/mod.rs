@@ -1,7 +1,7 @@
 //! How much may be in flight.
 //!
-//! Cubic (RFC 9438) alone has two faults. It fills whatever buffer the path has before it stops: 8 MiB in the receiver's
-//! UDP socket, where nothing else is in the way. And it takes every loss for congestion: a path that loses one packet in
+//! Cubic (RFC 9438) alone has two faults. It fills whatever buffer the path has before it stops: 7 MiB in the receiver's UDP
+//! socket, where nothing else is in the way. And it takes every loss for congestion: a path that loses one packet in
 //! a hundred carries next to nothing. So it is bounded here by what the path holds ([`path`]), and hears only of losses
 //! that come with another sign of congestion: round trips that are longer, or more than one packet in fifty lost (what
 //! BBR, draft-ietf-ccwg-bbr, bears, too). While there is no sign of congestion at all, it tries now and then whether more
@@ -19,6 +19,8 @@ use quinn_proto::RttEstimator;
 
 use self::{cubic::Cubic, path::Path};
 
+/// The fewest packets that the bound leaves: with less, the peer waits for more before it acknowledges.
+const LEAST: u64 = 4;
 /// Most bytes in flight before anything was acknowledged (RFC 9002 section 7.2).
 const INITIAL_WINDOW: u64 = 12_000;
 
@@ -43,7 +45,7 @@ impl Congestion {
         Congestion { cubic: Cubic::new(INITIAL_WINDOW, mtu.into()), path: Path::new(now), mtu: mtu.into() }
     }
 
-    /// `bytes` sent at `sent` have arrived. `idle`: not all that may be in flight was.
+    /// `bytes` sent at `sent` have arrived. `idle`: not all that may be in flight was (application-limited).
     fn on_arrival(&mut self, now: Instant, sent: Instant, bytes: u64, idle: bool) {
         self.path.on_arrival(now, sent, bytes, idle);
         if !idle && self.cubic.window() < self.path.bound() {
@@ -56,6 +58,7 @@ impl Congestion {
         self.path.on_loss(bytes);
         // Without a loss it is a router that says so (explicit congestion notification).
         if persistent || bytes == 0 || self.has_congestion() {
+            self.cubic.limit(self.path.most());
             self.cubic.on_congestion(now, sent, persistent);
         }
     }
@@ -80,7 +83,7 @@ impl Controller for Congestion {
     }
 
     fn window(&self) -> u64 {
-        self.cubic.window().min(self.path.bound()).max(2 * self.mtu)
+        self.cubic.window().min(self.path.bound().max(LEAST * self.mtu))
     }
 
     fn clone_box(&self) -> Box<dyn Controller> {

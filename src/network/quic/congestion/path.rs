@@ -2,27 +2,27 @@
 
 use std::time::{Duration, Instant};
 
-/// In flight may be this many times what the path holds,
+/// In flight may be so many times what the path holds, and what it takes up in `SLACK` more, in bytes from the first to the
+/// second of `SLACK_BYTES`: the shortest round trip says little where round trips differ much.
 const GAIN: f64 = 2.0;
-/// and this many bytes more: the shortest round trip says little where round trips differ much.
-const SLACK: u64 = 512 << 10;
+const SLACK: Duration = Duration::from_millis(100);
+const SLACK_BYTES: [f64; 2] = [32e3, 512e3];
 /// A queue is a sign of congestion when it makes round trips longer by an eighth of the shortest one, and by this much.
 const QUEUE: Duration = Duration::from_millis(1);
-/// Losses are one when more than one packet in this many is lost,
+/// Losses are a sign of congestion when more than one packet in `LOSS` is lost, and more than `FEW` of them.
 const LOSS: u64 = 50;
-/// and more than this many of them.
 const FEW: u64 = 4;
 /// The shortest round trip is looked for again when none as short was seen for so long.
 const SHORTEST_FOR: Duration = Duration::from_secs(10);
 /// The fastest rate counts for so many rounds to twice as many.
 const ROUNDS: u32 = 8;
-/// It is tried again whether there is room for more after so many rounds, and after twice as many, up to this, whenever
-/// there was none.
+/// It is tried again whether there is room for more after so many rounds, and after twice as many, up to the second number,
+/// whenever there was none.
 const TRY_AFTER: [u32; 2] = [8, 128];
 
 #[derive(Clone)]
 pub(super) struct Path {
-    /// The shortest round trip, and when one as short was last seen.
+    /// The shortest round trip (min_rtt), and when one as short was last seen.
     shortest: Duration,
     seen: Instant,
     /// The round trip of the newest packet that has arrived, and when that was heard of.
@@ -39,8 +39,7 @@ pub(super) struct Path {
     arrived: u64,
     /// Whether there was too little to send at some moment of it.
     idle: bool,
-    /// Whether this is a round to try if there is room for more: the first of some, and all behind one that had room. The
-    /// round behind it shows whether there is.
+    /// Whether this is a round to try if there is room for more, and whether the last one was: this one then shows if there is.
     trying: bool,
     tried: bool,
     /// The rate before the try.
@@ -78,13 +77,17 @@ impl Path {
 
     /// `bytes` sent at `sent` have arrived. `idle`: not all that may be in flight was.
     pub fn on_arrival(&mut self, now: Instant, sent: Instant, bytes: u64, idle: bool) {
+        self.arrived += bytes;
+        self.idle |= idle;
+        // What came is stamped with the time at which reading began, and what was sent meanwhile is newer.
         let sample = now.saturating_duration_since(sent);
+        if sample.is_zero() {
+            return;
+        }
         // Those that are heard of together come in any order.
         self.latest = if now == self.heard { sample.min(self.latest) } else { sample };
         self.heard = now;
         self.on_round_trip(now, sample, idle);
-        self.arrived += bytes;
-        self.idle |= idle;
         if sent >= self.began {
             self.on_round(now);
         }
@@ -118,7 +121,8 @@ impl Path {
 
     /// All that was in flight when the round began has had its time.
     fn on_round(&mut self, now: Instant) {
-        let rate = self.arrived as f64 / now.saturating_duration_since(self.began).as_secs_f64().max(1e-6);
+        // What was sent in this round has arrived after it was sent.
+        let rate = self.arrived as f64 / (now - self.began).as_secs_f64();
         // With too little in flight the path may be faster than that.
         let little = self.idle || self.looking.is_some();
         if !little || rate > self.rate() {
@@ -131,10 +135,10 @@ impl Path {
         let found = self.tried && rate > self.from * 1.1;
         if found {
             self.try_after = TRY_AFTER[0];
-        } else if self.tried && !self.trying {
+        } else if self.tried && !little {
             self.try_after = (2 * self.try_after).min(TRY_AFTER[1]);
         }
-        self.tried = self.trying;
+        self.tried = self.trying && !little;
         self.try_in = self.try_in.saturating_sub(u32::from(!little));
         self.trying = !little && (found || self.try_in == 0);
         if self.trying {
@@ -154,16 +158,28 @@ impl Path {
         self.rates[0].max(self.rates[1])
     }
 
-    /// Most bytes that may be in flight.
+    /// Most bytes that may be in flight now.
     pub fn bound(&self) -> u64 {
-        if self.rate() == 0.0 {
-            return u64::MAX;
-        }
-        let held = self.rate() * self.shortest.as_secs_f64();
         match self.looking {
-            Some(_) => (held / 2.0) as u64,
-            None => (held * GAIN) as u64 + SLACK,
+            Some(_) => (self.held() / 2.0) as u64,
+            None => self.most(),
         }
+    }
+
+    /// Most bytes that may be in flight while the shortest round trip is not looked for.
+    pub fn most(&self) -> u64 {
+        let slack = (self.rate() * SLACK.as_secs_f64()).clamp(SLACK_BYTES[0], SLACK_BYTES[1]);
+        if self.rate() == 0.0 { u64::MAX } else { (self.held() * GAIN + slack) as u64 }
+    }
+
+    /// What the path holds: the bandwidth-delay product.
+    fn held(&self) -> f64 {
+        self.rate() * self.shortest.as_secs_f64()
+    }
+
+    #[cfg(test)]
+    pub fn slow_down(&mut self, times: f64) {
+        self.rates = self.rates.map(|rate| rate / times);
     }
 
     /// Whether it is time to try if there is room for more.
