@@ -145,7 +145,11 @@ impl Links {
         let socket = private::admit(socket, network_key).await?;
         let Secured { peer, stream, muxer_agreed } = security.secure(socket, end).await?;
         if muxer_agreed {
-            return Ok((peer, StreamMuxerBox::new(yamux.muxer(stream, end))));
+            let muxer = yamux.muxer(stream, end).reading_ahead(|stream| match stream {
+                Either::Left(tls) => tls.has_read_ahead(),
+                Either::Right(_) => false,
+            });
+            return Ok((peer, StreamMuxerBox::new(muxer)));
         }
         let (_, stream) = protocols::agree(stream, vec![yamux::PROTOCOL], end).await?;
         Ok((peer, StreamMuxerBox::new(yamux.muxer(stream, end))))

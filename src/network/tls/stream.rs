@@ -54,9 +54,10 @@ pub struct Stream<C> {
 
 pub(super) struct Reading {
     key: Key,
-    /// Received and not opened, from `start` on.
+    /// Received and not opened, from `start` to `end`: in the thread's buffer, as long as much of it is there.
     sealed: Vec<u8>,
     start: usize,
+    end: usize,
     /// Opened and not read, from `read` on: of a record larger than the reader's buffer.
     plain: Vec<u8>,
     read: usize,
@@ -66,7 +67,7 @@ pub(super) struct Reading {
     without_data: u32,
     /// To be told once what came before it is read.
     failure: Option<io::Error>,
-    end: Option<End>,
+    ended: Option<End>,
 }
 
 /// How reading has ended.
@@ -100,14 +101,15 @@ impl<C> Stream<C> {
             limit: limit / 2,
             reading: Reading {
                 key: Key::new(secrets.rx)?,
-                sealed: received,
                 start: 0,
+                end: received.len(),
+                sealed: received,
                 plain: Vec::new(),
                 read: 0,
                 message: Vec::new(),
                 without_data: 0,
                 failure: None,
-                end: None,
+                ended: None,
             },
             writing: Writing {
                 key: Key::new(secrets.tx)?,
@@ -117,6 +119,11 @@ impl<C> Stream<C> {
                 closed: false,
             },
         })
+    }
+
+    /// Whether more than a record was received and is still to be opened: reading it takes nothing from the socket.
+    pub fn has_read_ahead(&self) -> bool {
+        self.reading.sealed.len() == READ
     }
 
     #[cfg(test)]
@@ -133,7 +140,7 @@ impl<C> Stream<C> {
     /// and how much is in `buffer`.
     fn open(&mut self, records: &[u8], buffer: &mut [u8]) -> io::Result<(usize, usize)> {
         let (mut done, mut filled) = (0, 0);
-        while self.reading.end.is_none() && self.reading.plain.is_empty() {
+        while self.reading.ended.is_none() && self.reading.plain.is_empty() {
             match self.open_one(&records[done..], &mut buffer[filled..], filled > 0) {
                 Ok(Some((length, size))) => {
                     done += length;
@@ -197,9 +204,9 @@ impl<C> Stream<C> {
     fn control(&mut self, content: Content, plain: &[u8]) -> io::Result<()> {
         if content == Content::Alert {
             match plain {
-                [_, CLOSE_NOTIFY] => self.reading.end = Some(End::Closed),
+                [_, CLOSE_NOTIFY] => self.reading.ended = Some(End::Closed),
                 [_, USER_CANCELED] => {}
-                [_, alert] => self.reading.end = Some(End::Alert(*alert)),
+                [_, alert] => self.reading.ended = Some(End::Alert(*alert)),
                 _ => return Err(broken(DECODE_ERROR, "the peer sent a TLS alert that is none")),
             }
             return Ok(());
@@ -288,6 +295,33 @@ impl Reading {
         self.sealed.capacity() + self.plain.capacity() + self.message.capacity()
     }
 
+    /// A buffer of [`READ`] bytes that begins with what is received and not opened, less than a record; [`Self::keep`] takes
+    /// it back.
+    fn take_incoming(&mut self) -> Vec<u8> {
+        let begun = self.start..self.end;
+        (self.start, self.end) = (0, begun.len());
+        let mut sealed = std::mem::take(&mut self.sealed);
+        if sealed.len() == READ {
+            sealed.copy_within(begun, 0);
+            return sealed;
+        }
+        let mut incoming = INCOMING.take();
+        incoming.resize(READ, 0);
+        incoming[..self.end].copy_from_slice(&sealed[begun]);
+        incoming
+    }
+
+    /// Keeps what is in `buffer` from `start` on. If that is not much, the thread gets a large buffer back.
+    fn keep(&mut self, buffer: Vec<u8>, start: usize) {
+        if buffer.len() < READ || self.end - start > MAX_RECORD {
+            (self.sealed, self.start) = (buffer, start);
+            return;
+        }
+        self.sealed = buffer[start..self.end].to_vec();
+        (self.start, self.end) = (0, self.end - start);
+        INCOMING.set(buffer);
+    }
+
     fn take_plain(&mut self, buffer: &mut [u8]) -> usize {
         let rest = &self.plain[self.read..];
         let length = rest.len().min(buffer.len());
@@ -300,7 +334,7 @@ impl Reading {
     }
 
     fn result(&self) -> Option<io::Result<usize>> {
-        Some(match self.end? {
+        Some(match self.ended? {
             End::Closed => Ok(0),
             End::Alert(alert) => {
                 Err(io::Error::new(io::ErrorKind::ConnectionAborted, format!("the peer ended TLS with alert {alert}")))
@@ -326,47 +360,33 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Stream<C> {
     /// Opens records that are there, or reads from the socket once and opens those; `Ok(None)` if neither was data.
     fn poll_open(&mut self, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<Option<usize>>> {
         let there = std::mem::take(&mut self.reading.sealed);
-        let (done, filled) = self.open(&there[self.reading.start..], buffer)?;
-        self.reading.sealed = there;
-        self.reading.start += done;
+        let (done, filled) = self.open(&there[self.reading.start..self.reading.end], buffer)?;
+        self.reading.keep(there, self.reading.start + done);
         if done > 0 {
             return Poll::Ready(Ok(Some(filled).filter(|filled| *filled > 0)));
         }
-        let mut incoming = INCOMING.take();
-        let result = self.poll_receive(cx, &mut incoming, buffer);
-        INCOMING.set(incoming);
-        result
-    }
-
-    fn poll_receive(
-        &mut self,
-        cx: &mut Context<'_>,
-        incoming: &mut Vec<u8>,
-        buffer: &mut [u8],
-    ) -> Poll<io::Result<Option<usize>>> {
-        incoming.resize(READ, 0);
-        let Reading { sealed, start, .. } = &mut self.reading;
-        let begun = &sealed[*start..];
-        incoming[..begun.len()].copy_from_slice(begun);
-        // What the reader has no room for would have to be kept.
-        let most = (buffer.len() + record::HEADER + record::TAG + 1).clamp(MAX_RECORD, READ);
-        let Poll::Ready(read) = Pin::new(&mut self.socket).poll_read(cx, &mut incoming[begun.len()..most]) else {
-            if begun.is_empty() {
-                (*sealed, *start) = (Vec::new(), 0);
-            }
+        let mut incoming = self.reading.take_incoming();
+        let Poll::Ready(read) = self.poll_receive(cx, &mut incoming, buffer.len()) else {
+            self.reading.keep(incoming, 0);
             return Poll::Pending;
         };
-        let read = read?;
-        if read == 0 {
-            self.reading.end = Some(End::Lost);
+        if read? == 0 {
+            self.reading.ended = Some(End::Lost);
+            INCOMING.set(incoming);
             return Poll::Ready(Ok(None));
         }
-        let received = &incoming[..begun.len() + read];
-        let (done, filled) = self.open(received, buffer)?;
-        self.reading.sealed.clear();
-        self.reading.sealed.extend_from_slice(&received[done..]);
-        self.reading.start = 0;
+        let (done, filled) = self.open(&incoming[..self.reading.end], buffer)?;
+        self.reading.keep(incoming, done);
         Poll::Ready(Ok(Some(filled).filter(|filled| *filled > 0)))
+    }
+
+    /// Reads from the socket once, behind what is in `incoming`.
+    fn poll_receive(&mut self, cx: &mut Context<'_>, incoming: &mut [u8], room: usize) -> Poll<io::Result<usize>> {
+        // A reader with little room would have the rest kept.
+        let most = if room < MAX_PLAIN { MAX_RECORD } else { READ };
+        let read = ready!(Pin::new(&mut self.socket).poll_read(cx, &mut incoming[self.reading.end..most]))?;
+        self.reading.end += read;
+        Poll::Ready(Ok(read))
     }
 
     /// Ready when the socket has taken everything that is sealed.
@@ -421,7 +441,7 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Stream<C> {
 
     /// Nothing more is read.
     fn fail(&mut self, cx: &mut Context<'_>, error: io::Error) -> io::Error {
-        self.reading.end = Some(End::Failed(error.kind()));
+        self.reading.ended = Some(End::Failed(error.kind()));
         self.complain(cx, &error);
         error
     }

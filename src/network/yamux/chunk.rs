@@ -6,6 +6,8 @@ use parking_lot::Mutex;
 pub(super) const CHUNK: usize = 64 * 1024;
 /// Chunks kept for reuse by one connection.
 const KEPT: usize = 32;
+/// What is still to come of a frame that is read to where it stays, at least.
+pub(super) const BODY: usize = CHUNK / 2;
 /// Below this size a buffer is allocated to measure: a chunk of full size would mostly stay empty.
 pub(super) const SMALL: usize = 4 * 1024;
 

@@ -12,6 +12,7 @@ use libp2p::core::muxing::{StreamMuxer, StreamMuxerEvent};
 
 use super::{
     Config,
+    chunk::{BODY, CHUNK},
     clock::Tick,
     core::{Core, Role},
     frame::{GO_AWAY_NORMAL, GO_AWAY_PROTOCOL_ERROR, Violation},
@@ -67,11 +68,21 @@ pub struct Muxer<C> {
     needs_flush: bool,
     input: Input,
     pub(super) core: Core,
+    /// Whether the socket holds much that it has read ahead, if it does that.
+    ahead: Option<fn(&C) -> bool>,
 }
 
 impl<C> Muxer<C> {
     pub(super) fn new(socket: C, config: Config, role: Role) -> Self {
-        Self { socket, phase: Phase::Open, needs_flush: false, input: Input::new(), core: Core::new(config, role) }
+        let core = Core::new(config, role);
+        Self { socket, phase: Phase::Open, needs_flush: false, input: Input::new(), core, ahead: None }
+    }
+
+    /// The socket reads ahead, and gives what it has whatever the size of the reads; `ahead` says whether that is much. Long
+    /// frames are then read to where they stay.
+    pub fn reading_ahead(mut self, ahead: fn(&C) -> bool) -> Self {
+        self.ahead = Some(ahead);
+        self
     }
 
     /// The connection is gone: every stream learns it.
@@ -157,8 +168,9 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Muxer<C> {
     /// Reads until nothing more has arrived; true if it stopped to let others run.
     fn read(&mut self, cx: &mut Context<'_>) -> Result<bool, Failure> {
         let mut total = 0;
-        while total < TURN {
-            match self.input.poll_fill(cx, &mut self.socket)? {
+        // While others run, the socket holds little.
+        while total < TURN || self.ahead.is_some_and(|ahead| ahead(&self.socket)) {
+            match self.poll_read(cx)? {
                 Poll::Ready(0) => {
                     let text = "yamux: the remote closed the connection";
                     return Err(io::Error::new(io::ErrorKind::UnexpectedEof, text).into());
@@ -172,6 +184,31 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Muxer<C> {
             }
         }
         Ok(true)
+    }
+
+    /// Reads once: in the middle of a long frame to where its data stays.
+    fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        if self.ahead.is_none() {
+            return self.input.poll_fill(cx, &mut self.socket);
+        }
+        let left = self.core.body.as_ref().map_or(0, |body| body.left);
+        if left < BODY || !self.input.unparsed().is_empty() {
+            return self.input.poll_fill(cx, &mut self.socket);
+        }
+        self.input.expect_long_frames();
+        // A byte more than can come: a record of TLS takes that for a moment.
+        let mut chunk = self.core.shared.pool.take_filled((left + 1).min(CHUNK));
+        let result = Pin::new(&mut self.socket).poll_read(cx, &mut chunk);
+        match &result {
+            Poll::Ready(Ok(n)) => {
+                let data = left.min(*n);
+                self.input.push(&chunk[data..*n]);
+                chunk.truncate(data);
+                self.core.receive_chunk(chunk);
+            }
+            _ => self.core.shared.pool.put(chunk),
+        }
+        result
     }
 
     /// Writes what is left. Meanwhile discards what arrives: a remote that waits for us to read might else never read

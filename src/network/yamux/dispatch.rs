@@ -4,10 +4,11 @@ use std::sync::Arc;
 
 use super::{
     Stream,
+    chunk::Pool,
     core::{Body, Core, Role},
     frame::{ACK, FIN, Header, Kind, RST, SYN, Violation},
     io::Input,
-    state::{End, Inner, wake},
+    state::{End, Inner, State, wake},
 };
 
 /// Longest data frame that is accepted in bytes, also for streams that are unknown.
@@ -31,13 +32,27 @@ impl Core {
     }
 
     /// Delivers what has arrived of a data frame; returns what is still to come.
-    fn receive(&mut self, mut body: Body, input: &mut Input) -> Option<Body> {
+    fn receive(&mut self, body: Body, input: &mut Input) -> Option<Body> {
         let data = input.unparsed();
         let n = data.len().min(body.left);
+        let rest = self.deliver(body, n, |state, pool| state.receive(pool, &data[..n]));
+        input.advance(n);
+        rest
+    }
+
+    /// The same for what was read into a buffer of its own.
+    pub(super) fn receive_chunk(&mut self, chunk: Vec<u8>) {
+        if let Some(body) = self.body.take() {
+            self.body = self.deliver(body, chunk.len(), |state, pool| state.receive_chunk(pool, chunk));
+        }
+    }
+
+    /// The next `n` bytes of a data frame; `receive` gives them to its stream. Returns what is still to come.
+    fn deliver(&mut self, mut body: Body, n: usize, receive: impl FnOnce(&mut State, &Pool)) -> Option<Body> {
         body.left -= n;
         let finished = body.stream.as_ref().is_some_and(|inner| {
             let mut state = inner.state.lock();
-            state.receive(&self.shared.pool, &data[..n]);
+            receive(&mut state, &self.shared.pool);
             if body.left == 0 && body.fin {
                 state.fin_received = true;
             }
@@ -47,7 +62,6 @@ impl Core {
             wake(reader);
             finished
         });
-        input.advance(n);
         if body.left > 0 {
             return Some(body);
         }

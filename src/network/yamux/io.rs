@@ -19,6 +19,10 @@ use super::{
 /// The read buffer starts small and doubles up to the larger size while reads fill it.
 const READ_SMALL: usize = 8 * 1024;
 const READ_LARGE: usize = 512 * 1024;
+/// Between long frames that are read to where they stay: enough for a TLS record, with the header and the beginning of the
+/// next frame. After so many reads without a long frame they may be large again.
+const READ_BETWEEN: usize = 17 * 1024;
+const BETWEEN: u8 = 8;
 /// Frames up to this size are gathered into a common chunk, larger ones are written from their own.
 const GATHER: usize = 8 * 1024;
 /// No frame is added while this many bytes wait for the socket: the smaller number while it takes less than it is given,
@@ -34,11 +38,13 @@ pub(super) struct Input {
     buffer: Vec<u8>,
     start: usize,
     end: usize,
+    /// Reads that are kept small in the expectation of long frames.
+    between: u8,
 }
 
 impl Input {
     pub(super) fn new() -> Self {
-        Self { buffer: Vec::new(), start: 0, end: 0 }
+        Self { buffer: Vec::new(), start: 0, end: 0, between: 0 }
     }
 
     /// Reads once; `Ok(0)` is the end of the connection.
@@ -53,12 +59,34 @@ impl Input {
         if self.buffer.is_empty() {
             self.buffer.resize(READ_SMALL, 0);
         }
-        let n = ready!(Pin::new(socket).poll_read(cx, &mut self.buffer[self.end..]))?;
+        let mut most = self.buffer.len();
+        if self.between > 0 {
+            most = self.end + READ_BETWEEN;
+            if self.buffer.len() < most {
+                self.buffer.resize(most, 0);
+            }
+        }
+        let n = ready!(Pin::new(socket).poll_read(cx, &mut self.buffer[self.end..most]))?;
+        self.between = self.between.saturating_sub(1);
         self.end += n;
         if self.end == self.buffer.len() && self.end < READ_LARGE {
             self.buffer.resize(2 * self.end, 0);
         }
         Poll::Ready(Ok(n))
+    }
+
+    /// The next reads shall leave the data of long frames where it is.
+    pub(super) fn expect_long_frames(&mut self) {
+        self.between = BETWEEN;
+    }
+
+    /// Adds what was read elsewhere.
+    pub(super) fn push(&mut self, bytes: &[u8]) {
+        if self.buffer.len() < self.end + bytes.len() {
+            self.buffer.resize(self.end + bytes.len(), 0);
+        }
+        self.buffer[self.end..][..bytes.len()].copy_from_slice(bytes);
+        self.end += bytes.len();
     }
 
     pub(super) fn unparsed(&self) -> &[u8] {

@@ -16,7 +16,7 @@ use parking_lot::Mutex;
 
 use super::{
     budget::{Budget, Reservation},
-    chunk::{CHUNK, Pool, SMALL},
+    chunk::{BODY, CHUNK, Pool, SMALL},
     frame::{HEADER, INITIAL_WINDOW},
 };
 use crate::network::frames;
@@ -293,6 +293,16 @@ impl State {
             chunk.extend_from_slice(&data[..n]);
             self.received.push_back(chunk);
             data = &data[n..];
+        }
+    }
+
+    /// The same for announced data in a chunk of its own: little of it is copied, as it shall not hold a whole one.
+    pub(super) fn receive_chunk(&mut self, pool: &Pool, chunk: Vec<u8>) {
+        if chunk.len() < BODY || self.dropped || self.fin_received {
+            self.receive(pool, &chunk);
+            pool.put(chunk);
+        } else {
+            self.received.push_back(chunk);
         }
     }
 

@@ -111,8 +111,9 @@ fn client<C>(socket: C, config: Config) -> Muxer<C> {
     config.muxer(socket, Endpoint::Dialer)
 }
 
+/// Long frames are read to where they stay.
 fn server<C>(socket: C, config: Config) -> Muxer<C> {
-    config.muxer(socket, Endpoint::Listener)
+    config.muxer(socket, Endpoint::Listener).reading_ahead(|_| false)
 }
 
 /// Two connected peers.

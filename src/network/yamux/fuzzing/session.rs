@@ -76,8 +76,12 @@ impl Session {
         let socket = Socket::default();
         let shape = input.byte();
         socket.0.borrow_mut().room = if shape & 1 == 0 { ALL } else { 0 };
+        let mut muxer = Muxer::new(socket.clone(), config.clone(), role);
+        if shape & 0x80 != 0 {
+            muxer = muxer.reading_ahead(|_| false);
+        }
         Self {
-            muxer: Muxer::new(socket.clone(), config.clone(), role),
+            muxer,
             socket,
             config,
             budget,
