@@ -143,8 +143,11 @@ impl Links {
             return Ok((peer, StreamMuxerBox::new(yamux.muxer(stream, end))));
         }
         let socket = private::admit(socket, network_key).await?;
-        let Secured { peer, stream, muxer_agreed } = security.secure(socket, end).await?;
+        let Secured { peer, mut stream, muxer_agreed } = security.secure(socket, end).await?;
         if muxer_agreed {
+            if let Either::Left(tls) = &mut stream {
+                tls.read_ahead();
+            }
             let muxer = yamux.muxer(stream, end).reading_ahead(|stream| match stream {
                 Either::Left(tls) => tls.has_read_ahead(),
                 Either::Right(_) => false,

@@ -325,7 +325,7 @@ impl Shared {
     /// Writes though no more than what there is should be kept.
     fn beyond_what_is_kept<R>(&self, write: impl FnOnce() -> R) -> R {
         let kept = self.kept.lock();
-        self.connection.set_send_window(kept.most);
+        self.connection.set_send_window(kept.most.min(2 * kept.window));
         let written = write();
         self.connection.set_send_window(kept.window);
         written
@@ -386,5 +386,31 @@ impl Shared {
             }
         }
         self.connection.close(0u32.into(), b"");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_kept_follows_what_may_be_in_flight() {
+        let mut kept = Kept::new(32 << 20);
+        let now = Instant::now();
+        let mut path = quinn::PathStats::default();
+        (path.cwnd, path.rtt) = (12_000, Duration::from_millis(100));
+        assert_eq!(kept.wanted(&path, now), SEND_WINDOW);
+        path.cwnd = 4 << 20;
+        assert_eq!(kept.wanted(&path, now), 8 << 20);
+        path.lost_packets = 1;
+        assert_eq!(kept.wanted(&path, now), 16 << 20);
+        let soon = now + Duration::from_millis(399);
+        assert_eq!(kept.wanted(&path, soon), 16 << 20, "it has not come again");
+        path.lost_packets = 2;
+        path.cwnd = 100 << 20;
+        assert_eq!(kept.wanted(&path, soon), 32 << 20, "the most");
+        path.cwnd = 4 << 20;
+        assert_eq!(kept.wanted(&path, soon + Duration::from_millis(400)), 8 << 20);
+        assert_eq!(Kept::new(1000).wanted(&path, now), 1000);
     }
 }

@@ -65,6 +65,8 @@ pub(super) struct Reading {
     message: Vec<u8>,
     /// Records in a row that brought no data.
     without_data: u32,
+    /// More may be received at a time than the reader has room for.
+    ahead: bool,
     /// To be told once what came before it is read.
     failure: Option<io::Error>,
     ended: Option<End>,
@@ -108,6 +110,7 @@ impl<C> Stream<C> {
                 read: 0,
                 message: Vec::new(),
                 without_data: 0,
+                ahead: false,
                 failure: None,
                 ended: None,
             },
@@ -121,7 +124,13 @@ impl<C> Stream<C> {
         })
     }
 
-    /// Whether more than a record was received and is still to be opened: reading it takes nothing from the socket.
+    /// Receives as much at a time as there is, whatever room the reader has: it reads on while
+    /// [there is more](Self::has_read_ahead), or a large buffer stays here.
+    pub fn read_ahead(&mut self) {
+        self.reading.ahead = true;
+    }
+
+    /// Whether more than a record was received and is still to be opened.
     pub fn has_read_ahead(&self) -> bool {
         self.reading.sealed.len() == READ
     }
@@ -300,25 +309,23 @@ impl Reading {
     fn take_incoming(&mut self) -> Vec<u8> {
         let begun = self.start..self.end;
         (self.start, self.end) = (0, begun.len());
-        let mut sealed = std::mem::take(&mut self.sealed);
-        if sealed.len() == READ {
-            sealed.copy_within(begun, 0);
-            return sealed;
-        }
+        let sealed = std::mem::take(&mut self.sealed);
         let mut incoming = INCOMING.take();
         incoming.resize(READ, 0);
         incoming[..self.end].copy_from_slice(&sealed[begun]);
         incoming
     }
 
-    /// Keeps what is in `buffer` from `start` on. If that is not much, the thread gets a large buffer back.
+    /// Keeps what is in `buffer` from `start` on, and nothing behind the end. If that is not much, the thread gets a large
+    /// buffer back.
     fn keep(&mut self, buffer: Vec<u8>, start: usize) {
-        if buffer.len() < READ || self.end - start > MAX_RECORD {
+        let left = if self.ended.is_none() { self.end - start } else { 0 };
+        if buffer.len() < READ || left > MAX_RECORD {
             (self.sealed, self.start) = (buffer, start);
             return;
         }
-        self.sealed = buffer[start..self.end].to_vec();
-        (self.start, self.end) = (0, self.end - start);
+        self.sealed = buffer[start..start + left].to_vec();
+        (self.start, self.end) = (0, left);
         INCOMING.set(buffer);
     }
 
@@ -361,10 +368,11 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Stream<C> {
     fn poll_open(&mut self, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<Option<usize>>> {
         let there = std::mem::take(&mut self.reading.sealed);
         let (done, filled) = self.open(&there[self.reading.start..self.reading.end], buffer)?;
-        self.reading.keep(there, self.reading.start + done);
         if done > 0 {
+            self.reading.keep(there, self.reading.start + done);
             return Poll::Ready(Ok(Some(filled).filter(|filled| *filled > 0)));
         }
+        self.reading.sealed = there;
         let mut incoming = self.reading.take_incoming();
         let Poll::Ready(read) = self.poll_receive(cx, &mut incoming, buffer.len()) else {
             self.reading.keep(incoming, 0);
@@ -382,8 +390,8 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Stream<C> {
 
     /// Reads from the socket once, behind what is in `incoming`.
     fn poll_receive(&mut self, cx: &mut Context<'_>, incoming: &mut [u8], room: usize) -> Poll<io::Result<usize>> {
-        // A reader with little room would have the rest kept.
-        let most = if room < MAX_PLAIN { MAX_RECORD } else { READ };
+        let most =
+            if self.reading.ahead { READ } else { (room + record::HEADER + record::TAG + 1).clamp(MAX_RECORD, READ) };
         let read = ready!(Pin::new(&mut self.socket).poll_read(cx, &mut incoming[self.reading.end..most]))?;
         self.reading.end += read;
         Poll::Ready(Ok(read))

@@ -6,8 +6,9 @@ use parking_lot::Mutex;
 pub(super) const CHUNK: usize = 64 * 1024;
 /// Chunks kept for reuse by one connection.
 const KEPT: usize = 32;
-/// What is still to come of a frame that is read to where it stays, at least.
-pub(super) const BODY: usize = CHUNK / 2;
+/// What is still to come of a frame that is read to where it stays, and what a chunk has to hold of it to stay there, at
+/// least: three full TLS records, and not much less than there is room for.
+pub(super) const BODY: usize = CHUNK / 4 * 3;
 /// Below this size a buffer is allocated to measure: a chunk of full size would mostly stay empty.
 pub(super) const SMALL: usize = 4 * 1024;
 

@@ -169,7 +169,7 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Muxer<C> {
     fn read(&mut self, cx: &mut Context<'_>) -> Result<bool, Failure> {
         let mut total = 0;
         // While others run, the socket holds little.
-        while total < TURN || self.ahead.is_some_and(|ahead| ahead(&self.socket)) {
+        while total < TURN || (total < 2 * TURN && self.ahead.is_some_and(|ahead| ahead(&self.socket))) {
             match self.poll_read(cx)? {
                 Poll::Ready(0) => {
                     let text = "yamux: the remote closed the connection";
@@ -203,8 +203,7 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Muxer<C> {
             Poll::Ready(Ok(n)) => {
                 let data = left.min(*n);
                 self.input.push(&chunk[data..*n]);
-                chunk.truncate(data);
-                self.core.receive_chunk(chunk);
+                self.core.receive_chunk(chunk, data);
             }
             _ => self.core.shared.pool.put(chunk),
         }

@@ -40,10 +40,16 @@ impl Core {
         rest
     }
 
-    /// The same for what was read into a buffer of its own.
-    pub(super) fn receive_chunk(&mut self, chunk: Vec<u8>) {
-        if let Some(body) = self.body.take() {
-            self.body = self.deliver(body, chunk.len(), |state, pool| state.receive_chunk(pool, chunk));
+    /// The same for the first `n` bytes of a chunk.
+    pub(super) fn receive_chunk(&mut self, chunk: Vec<u8>, n: usize) {
+        match self.body.take() {
+            Some(body) if body.stream.is_some() => {
+                self.body = self.deliver(body, n, |state, pool| state.receive_chunk(pool, chunk, n));
+            }
+            body => {
+                self.body = body.and_then(|body| self.deliver(body, n, |_, _| ()));
+                self.shared.pool.put(chunk);
+            }
         }
     }
 

@@ -296,12 +296,13 @@ impl State {
         }
     }
 
-    /// The same for announced data in a chunk of its own: little of it is copied, as it shall not hold a whole one.
-    pub(super) fn receive_chunk(&mut self, pool: &Pool, chunk: Vec<u8>) {
-        if chunk.len() < BODY || self.dropped || self.fin_received {
-            self.receive(pool, &chunk);
+    /// The same for the first `n` bytes of a chunk. Little of it is copied, as it shall not hold a whole one.
+    pub(super) fn receive_chunk(&mut self, pool: &Pool, mut chunk: Vec<u8>, n: usize) {
+        if n < BODY || self.dropped || self.fin_received {
+            self.receive(pool, &chunk[..n]);
             pool.put(chunk);
         } else {
+            chunk.truncate(n);
             self.received.push_back(chunk);
         }
     }

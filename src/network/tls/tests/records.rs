@@ -12,7 +12,10 @@ use futures::{
 };
 use futures_rustls::{TlsAcceptor, TlsConnector};
 
-use super::{super::record::Content, *};
+use super::{
+    super::record::{Content, MAX_RECORD},
+    *,
+};
 
 type Pipe = tokio_util::compat::Compat<tokio::io::DuplexStream>;
 
@@ -333,4 +336,30 @@ async fn a_connection_at_rest_holds_no_buffer() {
     assert!(received == data);
     assert!(far.read(&mut [0; 100]).now_or_never().is_none());
     assert_eq!([near.writing.held(), near.reading.held(), far.writing.held(), far.reading.held()], [0; 4]);
+}
+
+#[tokio::test]
+async fn only_who_reads_ahead_holds_more_than_a_record() {
+    let data = bytes(400_000);
+    for ahead in [false, true] {
+        let (mut near, mut far) = pair(1 << 20).await;
+        if ahead {
+            far.read_ahead();
+        }
+        near.write_all(&data).await.unwrap();
+        near.flush().await.unwrap();
+        let mut received = Vec::new();
+        let mut most = 0;
+        while received.len() < data.len() {
+            let mut part = [0; 20_000];
+            let count = far.read(&mut part).await.unwrap();
+            received.extend_from_slice(&part[..count]);
+            most = most.max(far.reading.held());
+            assert_eq!(far.has_read_ahead(), far.reading.held() > MAX_RECORD);
+        }
+        assert!(received == data);
+        assert_eq!(most > MAX_RECORD, ahead, "{most} bytes held");
+        assert!(far.read(&mut [0; 100]).now_or_never().is_none());
+        assert_eq!(far.reading.held(), 0);
+    }
 }
