@@ -68,10 +68,14 @@ impl Socket {
         *self.io.write() = None;
     }
 
+    fn send(&self, io: &UdpSocket, transmit: &Transmit<'_>) -> io::Result<()> {
+        io.try_io(Interest::WRITABLE, || self.state.send(io.into(), transmit))
+    }
+
     /// Sends the batch. `WouldBlock`: it is still there.
     fn send_batch(&self, io: &UdpSocket, batch: &mut Batch) -> io::Result<()> {
         let Some(transmit) = batch.transmit() else { return Ok(()) };
-        match io.try_io(Interest::WRITABLE, || self.state.send(io.into(), &transmit)) {
+        match self.send(io, &transmit) {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Err(error),
             result => {
                 batch.clear();
@@ -112,7 +116,7 @@ impl AsyncUdpSocket for Socket {
             self.send_batch(io, &mut batch)?;
         }
         if batch.is_empty() && !Batch::may_go_on(transmit) {
-            return io.try_io(Interest::WRITABLE, || self.state.send(io.as_ref().into(), transmit));
+            return self.send(io, transmit);
         }
         batch.push(transmit);
         if (Batch::may_go_on(transmit) && !batch.is_full(most)) || self.send_batch(io, &mut batch).is_err() {

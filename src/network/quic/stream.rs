@@ -107,8 +107,9 @@ impl AsyncWrite for Stream {
             written = this.shared.beyond_what_is_kept(|| Pin::new(send).poll_write(cx, data));
         }
         let written = ready!(written);
-        this.share.left = this.share.left.saturating_sub(*written.as_ref().unwrap_or(&0));
-        this.log.bytes_out += *written.as_ref().unwrap_or(&0) as u64;
+        let count = *written.as_ref().unwrap_or(&0);
+        this.share.left = this.share.left.saturating_sub(count);
+        this.log.bytes_out += count as u64;
         Poll::Ready(written.map_err(|error| match error {
             WriteError::Stopped(_) => {
                 this.log.on_stopped();

@@ -17,7 +17,7 @@ pub(super) struct Cubic {
     before: f64,
     /// What Reno's window would be (W_est, RFC 9438 section 4.3).
     reno: f64,
-    /// When the last congestion was noticed. What was sent until then tells nothing new.
+    /// When the last congestion was noticed.
     noticed: Option<Instant>,
     /// The growth since then, once there is some.
     growth: Option<Growth>,
@@ -64,9 +64,14 @@ impl Cubic {
         2.0 * self.packet
     }
 
+    /// Whether what was sent then tells nothing new.
+    fn is_old(&self, sent: Instant) -> bool {
+        self.noticed.is_some_and(|noticed| sent <= noticed)
+    }
+
     /// `bytes` sent at `sent` have arrived while the window was full. `room`: try a quarter more in this round trip.
     pub fn on_arrival(&mut self, now: Instant, sent: Instant, bytes: u64, round_trip: Duration, room: bool) {
-        if self.noticed.is_some_and(|noticed| sent <= noticed) {
+        if self.is_old(sent) {
             return;
         }
         let bytes = bytes as f64;
@@ -102,7 +107,7 @@ impl Cubic {
     /// Congestion was noticed by the fate of what was sent at `sent`. `persistent`: for a long time nothing has arrived
     /// (RFC 9002 section 7.6).
     pub fn on_congestion(&mut self, now: Instant, sent: Instant, persistent: bool) {
-        if self.noticed.is_some_and(|noticed| sent <= noticed) {
+        if self.is_old(sent) {
             return;
         }
         self.noticed = Some(now);

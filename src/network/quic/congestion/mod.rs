@@ -54,15 +54,6 @@ impl Congestion {
         }
     }
 
-    fn on_loss(&mut self, now: Instant, sent: Instant, bytes: u64, persistent: bool) {
-        self.path.on_loss(bytes);
-        // Without a loss it is a router that says so (explicit congestion notification).
-        if persistent || bytes == 0 || self.has_congestion() {
-            self.cubic.limit(self.path.most());
-            self.cubic.on_congestion(now, sent, persistent);
-        }
-    }
-
     fn has_congestion(&self) -> bool {
         self.path.has_queue() || self.path.loses_much(self.mtu)
     }
@@ -74,7 +65,12 @@ impl Controller for Congestion {
     }
 
     fn on_congestion_event(&mut self, now: Instant, sent: Instant, persistent: bool, lost: u64) {
-        self.on_loss(now, sent, lost, persistent);
+        self.path.on_loss(lost);
+        // Without a loss it is a router that says so (explicit congestion notification).
+        if persistent || lost == 0 || self.has_congestion() {
+            self.cubic.limit(self.path.most());
+            self.cubic.on_congestion(now, sent, persistent);
+        }
     }
 
     fn on_mtu_update(&mut self, mtu: u16) {

@@ -169,7 +169,7 @@ impl World {
         let lost = std::mem::replace(&mut self.flows[index].flight, kept);
         if let Some((_, sent)) = lost.last_key_value() {
             let (now, sent) = (self.at(self.now), self.at(*sent));
-            self.flows[index].control.on_loss(now, sent, lost.len() as u64 * PACKET, false);
+            self.flows[index].control.on_congestion_event(now, sent, false, lost.len() as u64 * PACKET);
         }
     }
 }
@@ -251,7 +251,7 @@ fn congestion_is_answered_from_what_was_in_flight() {
     let before = control.window();
     assert!(before < control.cubic.window() / 2, "the bound is what counts");
     // A router's mark.
-    control.on_loss(now, now, 0, false);
+    control.on_congestion_event(now, now, false, 0);
     let after = control.window() as f64 / before as f64;
     assert!((0.69..0.71).contains(&after), "{after}");
 }
