@@ -136,24 +136,11 @@ impl<C> Opening<C> {
         let told = |why: &str| Err(io::Error::new(io::ErrorKind::InvalidData, why.to_owned()));
         let came = match read {
             Ok(0) if buffer.is_empty() => return Ok(()),
-            Ok(0) => &[],
+            Ok(0) => return told(self.silence()),
             Ok(size) => &buffer[..*size],
-            Err(error) if error.kind() == io::ErrorKind::ConnectionReset => &[],
+            Err(error) if is_reset(error) => return told(self.silence()),
             Err(_) => return Ok(()),
         };
-        if came.is_empty() {
-            return match self.kind {
-                Kind::Public if matches!(read, Ok(0)) => told(
-                    "the peer closed the connection without a word; it may speak no libp2p at this port, have no room, or be of a \
-                     private network (option swarm.key)",
-                ),
-                Kind::Public => Ok(()),
-                Kind::Nonce | Kind::Private => told(
-                    "the peer closed the connection without a word; it may not have this node's private network key (option \
-                     swarm.key), or have another",
-                ),
-            };
-        }
         let size = came.len().min(HELLO.len() - self.seen);
         let same = came[..size] == HELLO[self.seen..][..size];
         self.seen = if same { self.seen + size } else { HELLO.len() };
@@ -170,6 +157,33 @@ impl<C> Opening<C> {
             _ => Ok(()),
         }
     }
+
+    /// What the end of the connection means while nothing has come. A peer that hangs up with something unread resets the
+    /// connection, and whoever writes or reads next is the one to see it.
+    fn silence(&self) -> &'static str {
+        match self.kind {
+            Kind::Public => {
+                "the peer closed the connection without a word; it may speak no libp2p at this port, have no room, or be of a \
+                 private network (option swarm.key)"
+            }
+            Kind::Nonce | Kind::Private => {
+                "the peer closed the connection without a word; it may not have this node's private network key (option \
+                 swarm.key), or have another"
+            }
+        }
+    }
+
+    /// What writing has come to.
+    fn written<T>(&self, result: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+        result.map_err(|error| match is_reset(&error) && self.seen == 0 {
+            true => io::Error::new(io::ErrorKind::InvalidData, self.silence()),
+            false => error,
+        })
+    }
+}
+
+fn is_reset(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe)
 }
 
 impl<C: AsyncRead + Unpin> AsyncRead for Opening<C> {
@@ -198,7 +212,8 @@ impl<C: AsyncRead + Unpin> AsyncRead for Opening<C> {
 
 impl<C: AsyncWrite + Unpin> AsyncWrite for Opening<C> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.inner).poll_write(cx, bytes)
+        let result = Pin::new(&mut self.inner).poll_write(cx, bytes);
+        self.written(result)
     }
 
     fn poll_write_vectored(
@@ -206,11 +221,13 @@ impl<C: AsyncWrite + Unpin> AsyncWrite for Opening<C> {
         cx: &mut Context<'_>,
         parts: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.inner).poll_write_vectored(cx, parts)
+        let result = Pin::new(&mut self.inner).poll_write_vectored(cx, parts);
+        self.written(result)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.inner).poll_flush(cx)
+        let result = Pin::new(&mut self.inner).poll_flush(cx);
+        self.written(result)
     }
 
     fn poll_close(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -220,6 +237,8 @@ impl<C: AsyncWrite + Unpin> AsyncWrite for Opening<C> {
 
 #[cfg(test)]
 mod tests {
+    use futures::{AsyncReadExt, AsyncWriteExt};
+
     use super::*;
 
     const HEX: &str = "000102030405060708090a0b0c0d0e0f101112131415161718191A1B1C1D1E1F";
@@ -274,6 +293,55 @@ mod tests {
         ] {
             assert_eq!(parse(text.as_bytes()).unwrap_err(), why, "{text}");
         }
+    }
+
+    /// A connection that the peer has reset, with something left to read or not.
+    struct Reset(&'static [u8]);
+
+    fn reset<T>() -> Poll<io::Result<T>> {
+        Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()))
+    }
+
+    impl AsyncRead for Reset {
+        fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
+            if self.0.is_empty() { reset() } else { Pin::new(&mut self.0).poll_read(cx, buffer) }
+        }
+    }
+
+    impl AsyncWrite for Reset {
+        fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, _: &[u8]) -> Poll<io::Result<usize>> {
+            reset()
+        }
+
+        fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            reset()
+        }
+
+        fn poll_close(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            reset()
+        }
+    }
+
+    #[tokio::test]
+    async fn a_reset_before_the_first_word_is_told_to_who_reads_and_to_who_writes() {
+        let public = "the peer closed the connection without a word; it may speak no libp2p at this port, have no room, or be \
+                      of a private network (option swarm.key)";
+        let private = "the peer closed the connection without a word; it may not have this node's private network key \
+                       (option swarm.key), or have another";
+        for (kind, sentence) in [(Kind::Public, public), (Kind::Nonce, private), (Kind::Private, private)] {
+            let silent = || Opening::new(Reset(b""), kind);
+            let errors = [
+                silent().read(&mut [0; 8]).await.unwrap_err(),
+                silent().write(b"hello").await.unwrap_err(),
+                silent().write_vectored(&[IoSlice::new(b"hello")]).await.unwrap_err(),
+                silent().flush().await.unwrap_err(),
+            ];
+            assert_eq!(errors.map(|error| error.to_string()), [sentence; 4]);
+        }
+        // What the peer has said tells what it is, and the reset is only a reset.
+        let mut heard = Opening::new(Reset(HELLO), Kind::Private);
+        heard.read_exact(&mut [0; 8]).await.unwrap();
+        assert_eq!(heard.write(b"hello").await.unwrap_err().kind(), io::ErrorKind::ConnectionReset);
     }
 
     #[test]
