@@ -17,17 +17,18 @@ import base64
 import json
 import os
 import sys
+import time
 from pathlib import Path
 from typing import Any, Optional
 
-from child import Child, clean_environment, port_of, serve
+from child import Child, Failure, clean_environment, port_of, serve
 from identities import Identity
 from kubo_daemon import Daemon
 from kubo_node import Node
 
 #: Where a node listens for peers.
 LISTEN = {"tcp": "/ip4/127.0.0.1/tcp/0", "quic": "/ip4/127.0.0.1/udp/0/quic-v1", "ws": "/ip4/127.0.0.1/tcp/0/ws"}
-# Seconds for a node to be ready; a computer that does a lot besides takes long.
+# Seconds for a node to be ready, or for a connection; a computer that does a lot besides takes long.
 BEGINNING = 40
 
 
@@ -75,6 +76,14 @@ class Kubo(Child):
 
     def connect(self, address: str) -> None:
         self.ask("connect", address)
+
+    def await_peer(self, peer_id: str) -> None:
+        """Until it knows of a connection that the peer has made: the peer may use it before Kubo does."""
+        deadline = time.monotonic() + BEGINNING
+        while peer_id not in self.peers():
+            if time.monotonic() > deadline:
+                raise Failure("Kubo has no connection to %s after %d s" % (peer_id, BEGINNING))
+            time.sleep(0.01)
 
     def mounts(self) -> dict[str, Any]:
         """Kubo's own lists, "Forwards", "Listens" and "Streams"."""

@@ -464,6 +464,7 @@ def run(ipfs: Path, folder: Path, transport: str) -> int:
         service = Service()
         stack.callback(service.close)
         own.connect(kubo.addresses[0])
+        kubo.await_peer(own.peer_id)
         both = Both(kubo, own, service)
         for check in CHECKS:
             started = time.monotonic()
