@@ -5,6 +5,7 @@
 //! variable SSLKEYLOGFILE of the host process names.
 
 mod handshake;
+mod outgoing;
 mod record;
 mod stream;
 #[cfg(test)]

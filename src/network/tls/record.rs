@@ -5,6 +5,8 @@ use std::{fmt, io};
 use aws_lc_rs::aead::{AES_128_GCM, AES_256_GCM, Aad, CHACHA20_POLY1305, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
 use rustls::ConnectionTrafficSecrets;
 
+use super::outgoing::Outgoing;
+
 /// Content type, version, length.
 pub(super) const HEADER: usize = 5;
 /// Of every cipher of TLS 1.3 that we offer.
@@ -99,30 +101,39 @@ impl Key {
         Nonce::assume_unique_for_key(nonce)
     }
 
-    /// Appends a record with the content that `parts` are, at most [`MAX_PLAIN`] bytes.
-    pub(super) fn seal<'a>(
-        &mut self,
-        content: Content,
-        parts: impl IntoIterator<Item = &'a [u8]>,
-        out: &mut Vec<u8>,
-    ) -> io::Result<()> {
-        let start = out.len();
-        out.extend_from_slice(&[0; HEADER]);
-        for part in parts {
-            out.extend_from_slice(part);
-        }
-        out.push(content as u8);
+    /// Appends a record with the content that `parts` are together, at most [`MAX_PLAIN`] bytes: a single part is copied by
+    /// nobody.
+    pub(super) fn seal<'a, P>(&mut self, content: Content, parts: P, out: &mut Outgoing) -> io::Result<()>
+    where
+        P: IntoIterator<Item = &'a [u8]>,
+        P::IntoIter: Clone,
+    {
+        let mut parts = parts.into_iter();
+        let length: usize = parts.clone().map(<[u8]>::len).sum();
+        let kind = [content as u8];
         // At most `MAX_SEALED`.
-        let [high, low] = ((out.len() - start - HEADER + TAG) as u16).to_be_bytes();
+        let [high, low] = ((length + kind.len() + TAG) as u16).to_be_bytes();
         let header = [Content::Data as u8, 3, 3, high, low];
-        out[start..start + HEADER].copy_from_slice(&header);
-        let nonce = self.nonce();
-        let tag = self
-            .key
-            .seal_in_place_separate_tag(nonce, Aad::from(header), &mut out[start + HEADER..])
-            .map_err(|_| io::Error::other("a TLS record cannot be sealed"))?;
-        out.extend_from_slice(tag.as_ref());
-        Ok(())
+        let record = HEADER + length + kind.len() + TAG;
+        let (head, sealed) = out.append(record).split_at_mut(HEADER);
+        let (body, end) = sealed.split_at_mut(length);
+        head.copy_from_slice(&header);
+        let (nonce, header) = (self.nonce(), Aad::from(header));
+        let first = parts.next().unwrap_or_default();
+        let result = if first.len() == length {
+            self.key.seal_out_of_place_scatter(nonce, header, first, body, &kind, end)
+        } else {
+            let mut at = 0;
+            for part in std::iter::once(first).chain(parts) {
+                body[at..at + part.len()].copy_from_slice(part);
+                at += part.len();
+            }
+            self.key.seal_in_place_scatter(nonce, header, body, &kind, end)
+        };
+        result.map_err(|_| {
+            out.take_back(record);
+            io::Error::other("a TLS record cannot be sealed")
+        })
     }
 
     /// A record of data with padding behind it.

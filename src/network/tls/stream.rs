@@ -15,6 +15,7 @@ use futures::{AsyncRead, AsyncWrite};
 
 use super::{
     handshake::{Established, Schedule},
+    outgoing::Outgoing,
     record::{
         self, Broken, Content, DECODE_ERROR, ILLEGAL_PARAMETER, Key, MAX_PLAIN, MAX_RECORD, UNEXPECTED_MESSAGE, broken,
     },
@@ -39,7 +40,7 @@ const WARNING: u8 = 1;
 thread_local! {
     /// Records as they come from a socket, and as they go to one.
     static INCOMING: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
-    static OUTGOING: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+    static OUTGOING: Cell<Outgoing> = const { Cell::new(Outgoing::new()) };
 }
 
 /// An encrypted connection.
@@ -86,9 +87,8 @@ enum End {
 
 pub(super) struct Writing {
     pub(super) key: Key,
-    /// Sealed and not taken by the socket, from `written` on.
-    rest: Vec<u8>,
-    written: usize,
+    /// What the socket has not taken.
+    rest: Outgoing,
     /// The peer wants new keys.
     update_due: bool,
     closed: bool,
@@ -114,13 +114,7 @@ impl<C> Stream<C> {
                 failure: None,
                 ended: None,
             },
-            writing: Writing {
-                key: Key::new(secrets.tx)?,
-                rest: Vec::new(),
-                written: 0,
-                update_due: false,
-                closed: false,
-            },
+            writing: Writing { key: Key::new(secrets.tx)?, rest: Outgoing::new(), update_due: false, closed: false },
         })
     }
 
@@ -256,12 +250,11 @@ impl<C> Stream<C> {
     }
 
     /// Appends what has to go before the next record, then `parts`.
-    fn seal<'a>(
-        &mut self,
-        content: Content,
-        parts: impl IntoIterator<Item = &'a [u8]>,
-        out: &mut Vec<u8>,
-    ) -> io::Result<()> {
+    fn seal<'a, P>(&mut self, content: Content, parts: P, out: &mut Outgoing) -> io::Result<()>
+    where
+        P: IntoIterator<Item = &'a [u8]>,
+        P::IntoIter: Clone,
+    {
         if self.writing.update_due || self.writing.key.used() >= self.limit {
             // Of this side's key alone.
             let update = [KEY_UPDATE, 0, 0, 1, 0];
@@ -274,11 +267,11 @@ impl<C> Stream<C> {
     }
 
     /// Appends the data in `slices`, up to [`WRITE`]; returns how much that is.
-    fn seal_data(&mut self, slices: &[IoSlice<'_>], out: &mut Vec<u8>) -> io::Result<usize> {
+    fn seal_data(&mut self, slices: &[IoSlice<'_>], out: &mut Outgoing) -> io::Result<usize> {
         let total = slices.iter().map(|slice| slice.len()).sum::<usize>().min(WRITE);
         let mut sealed = 0;
         while sealed < total {
-            let length = MAX_PLAIN.min(total - sealed);
+            let length = record_length(slices, sealed, MAX_PLAIN.min(total - sealed));
             self.seal(Content::Data, window(slices, sealed, length), out)?;
             sealed += length;
         }
@@ -286,8 +279,28 @@ impl<C> Stream<C> {
     }
 }
 
+/// How much of what `slices` are together the record that begins at `start` takes, at most `most`: one that fills records of
+/// its own begins with a new one, and so is not copied.
+fn record_length(slices: &[IoSlice<'_>], start: usize, most: usize) -> usize {
+    let mut at = 0;
+    for slice in slices {
+        if at >= start + most {
+            break;
+        }
+        if at > start && slice.len() >= MAX_PLAIN {
+            return at - start;
+        }
+        at += slice.len();
+    }
+    most
+}
+
 /// Bytes `start` to `start + length` of what `slices` are together.
-fn window<'a>(slices: &'a [IoSlice<'_>], start: usize, length: usize) -> impl Iterator<Item = &'a [u8]> {
+fn window<'a>(
+    slices: &'a [IoSlice<'_>],
+    start: usize,
+    length: usize,
+) -> impl Iterator<Item = &'a [u8]> + Clone + use<'a> {
     let mut at = 0;
     slices.iter().filter_map(move |slice| {
         let from = start.saturating_sub(at).min(slice.len());
@@ -359,7 +372,7 @@ impl Writing {
     /// Bytes of memory held.
     #[cfg(test)]
     pub(super) fn held(&self) -> usize {
-        self.rest.capacity()
+        self.rest.size()
     }
 }
 
@@ -399,37 +412,26 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Stream<C> {
 
     /// Ready when the socket has taken everything that is sealed.
     fn poll_drain(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let Writing { rest, written, .. } = &mut self.writing;
-        while *written < rest.len() {
-            let n = ready!(Pin::new(&mut self.socket).poll_write(cx, &rest[*written..]))?;
-            if n == 0 {
-                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
-            }
-            *written += n;
+        let rest = &mut self.writing.rest;
+        if rest.size() == 0 {
+            return Poll::Ready(Ok(()));
         }
-        if !rest.is_empty() {
-            let [theirs, ours] = [OUTGOING.take(), std::mem::take(rest)];
-            OUTGOING.set(if ours.capacity() > theirs.capacity() { ours } else { theirs });
-            *written = 0;
-        }
+        ready!(poll_write_out(&mut self.socket, cx, rest))?;
+        let [theirs, mut ours] = [OUTGOING.take(), std::mem::take(rest)];
+        ours.clear();
+        OUTGOING.set(if ours.size() > theirs.size() { ours } else { theirs });
         Poll::Ready(Ok(()))
     }
 
     /// Writes what is sealed in `out`; the socket's leavings are kept, in the same buffer if it is not much larger.
-    fn write_sealed(&mut self, cx: &mut Context<'_>, out: &mut Vec<u8>) -> io::Result<()> {
-        let mut written = 0;
-        while written < out.len() {
-            match Pin::new(&mut self.socket).poll_write(cx, &out[written..]) {
-                Poll::Ready(Ok(0)) => return Err(io::ErrorKind::WriteZero.into()),
-                Poll::Ready(result) => written += result?,
-                Poll::Pending => break,
-            }
+    fn write_sealed(&mut self, cx: &mut Context<'_>, out: &mut Outgoing) -> io::Result<()> {
+        if let Poll::Ready(result) = poll_write_out(&mut self.socket, cx, out) {
+            return result;
         }
-        let left = out.len() - written;
-        if left > out.capacity() / 2 {
-            (self.writing.rest, self.writing.written) = (std::mem::take(out), written);
+        if out.unwritten().len() > out.size() / 2 {
+            self.writing.rest = std::mem::take(out);
         } else {
-            self.writing.rest.extend_from_slice(&out[written..]);
+            self.writing.rest.extend(out.unwritten());
         }
         Ok(())
     }
@@ -437,14 +439,18 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Stream<C> {
     /// Tells the peer what it has done wrong, if the socket takes it.
     fn complain(&mut self, cx: &mut Context<'_>, error: &io::Error) {
         let Some(Broken { alert, .. }) = error.get_ref().and_then(|error| error.downcast_ref()) else { return };
-        let mut out = Vec::new();
-        if !self.writing.closed && self.seal(Content::Alert, [&[FATAL, *alert][..]], &mut out).is_ok() {
-            self.writing.closed = true;
-            self.writing.rest.extend_from_slice(&out);
-            if self.poll_drain(cx).is_ready() {
-                let _ = Pin::new(&mut self.socket).poll_flush(cx);
-            }
+        if !self.writing.closed && self.seal_last(&[FATAL, *alert]).is_ok() && self.poll_drain(cx).is_ready() {
+            let _ = Pin::new(&mut self.socket).poll_flush(cx);
         }
+    }
+
+    /// Seals an alert behind what the socket has not taken; nothing follows it.
+    fn seal_last(&mut self, alert: &[u8]) -> io::Result<()> {
+        let mut rest = std::mem::take(&mut self.writing.rest);
+        let result = self.seal(Content::Alert, [alert], &mut rest);
+        self.writing.rest = rest;
+        self.writing.closed = result.is_ok();
+        result
     }
 
     /// Nothing more is read.
@@ -514,12 +520,25 @@ impl<C: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Stream<C> {
     fn poll_close(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         if !this.writing.closed {
-            let mut out = Vec::new();
-            this.seal(Content::Alert, [&[WARNING, CLOSE_NOTIFY][..]], &mut out)?;
-            this.writing.rest.extend_from_slice(&out);
-            this.writing.closed = true;
+            this.seal_last(&[WARNING, CLOSE_NOTIFY])?;
         }
         ready!(this.poll_drain(cx))?;
         Pin::new(&mut this.socket).poll_close(cx)
     }
+}
+
+/// Writes until nothing is left.
+fn poll_write_out<C: AsyncWrite + Unpin>(
+    socket: &mut C,
+    cx: &mut Context<'_>,
+    out: &mut Outgoing,
+) -> Poll<io::Result<()>> {
+    while !out.is_empty() {
+        let n = ready!(Pin::new(&mut *socket).poll_write(cx, out.unwritten()))?;
+        if n == 0 {
+            return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+        }
+        out.advance(n);
+    }
+    Poll::Ready(Ok(()))
 }

@@ -13,7 +13,10 @@ use futures::{
 use futures_rustls::{TlsAcceptor, TlsConnector};
 
 use super::{
-    super::record::{Content, MAX_RECORD},
+    super::{
+        outgoing::Outgoing,
+        record::{self, Content, MAX_RECORD},
+    },
     *,
 };
 
@@ -77,6 +80,33 @@ async fn every_byte_arrives_once_and_in_order_whatever_the_sizes() {
 }
 
 #[tokio::test]
+async fn what_fills_records_of_its_own_begins_with_a_new_one() {
+    const OVERHEAD: usize = record::HEADER + 1 + record::TAG;
+    let (mut near, mut far) = pair(1 << 20).await;
+    let data = bytes(70_000);
+    let sizes = [12, 40_000, 5, 7, 16_384, 13_592];
+    let mut rest = &data[..];
+    let slices: Vec<_> = sizes.iter().map(|size| IoSlice::new(rest.split_off(..*size).unwrap())).collect();
+    let taken = poll_fn(|cx| Pin::new(&mut near).poll_write_vectored(cx, &slices)).await.unwrap();
+    assert_eq!(taken, data.len());
+    near.close().await.unwrap();
+    drop(near.socket);
+    let mut sealed = Vec::new();
+    far.socket.read_to_end(&mut sealed).await.unwrap();
+    let (mut lengths, mut at) = (Vec::new(), 0);
+    while let Some(length) = record::length(&sealed[at..]).unwrap() {
+        lengths.push(length - OVERHEAD);
+        at += length;
+    }
+    // The last one says that nothing follows.
+    assert_eq!(lengths, [12, 16_384, 16_384, 7_232 + 5 + 7, 16_384, 13_592, 2]);
+    let (mut ours, theirs) = tokio::io::duplex(1 << 20);
+    tokio::io::AsyncWriteExt::write_all(&mut ours, &sealed).await.unwrap();
+    far.socket = theirs.compat();
+    assert!(receive(&mut far, &[1_000]).await == data);
+}
+
+#[tokio::test]
 async fn rustls_is_understood_in_both_roles_and_when_it_takes_new_keys() {
     let (own_key, stock_key) = keys();
     let data = bytes(300_000);
@@ -137,8 +167,7 @@ async fn keys_are_replaced_before_they_are_used_up_and_when_the_peer_asks_for_it
     let (mut near, mut far) = pair(1 << 20).await;
     far.write_all(b"under the first key").await.unwrap();
     assert!(far.writing.key.used() == 1);
-    let mut wanted = Vec::new();
-    near.writing.key.seal(Content::Handshake, [&[24, 0, 0, 1, 1][..]], &mut wanted).unwrap();
+    let wanted = sealed(&mut near, Content::Handshake, &[24, 0, 0, 1, 1]);
     near.socket.write_all(&wanted).await.unwrap();
     near.writing.key = super::super::record::Key::new(near.next_to_send().unwrap()).unwrap();
     near.write_all(b"new").await.unwrap();
@@ -182,9 +211,9 @@ async fn broken(change: impl FnOnce(&mut Stream<Pipe>) -> Vec<u8>) -> [String; 2
 }
 
 fn sealed(near: &mut Stream<Pipe>, content: Content, plain: &[u8]) -> Vec<u8> {
-    let mut record = Vec::new();
+    let mut record = Outgoing::new();
     near.writing.key.seal(content, [plain], &mut record).unwrap();
-    record
+    record.unwritten().to_vec()
 }
 
 #[tokio::test]
