@@ -1,16 +1,69 @@
 //! Buffers that streams and their connection hand to each other.
 
+use std::ops::{Deref, Range};
+
 use parking_lot::Mutex;
 
-/// Size of a full chunk in bytes.
+use super::frame::HEADER;
+
+/// Size of the largest frame that is sent, and of a chunk that is full of received data, in bytes.
 pub(super) const CHUNK: usize = 64 * 1024;
+/// What is allocated for a chunk: a byte more, which a record of TLS takes for a moment.
+pub(super) const ALLOCATED: usize = CHUNK + 1;
 /// Chunks kept for reuse by one connection.
 const KEPT: usize = 32;
 /// What is still to come of a frame that is read to where it stays, and what a chunk has to hold of it to stay there, at
-/// least: three full TLS records, and not much less than there is room for.
-pub(super) const BODY: usize = CHUNK / 4 * 3;
+/// least: three full TLS records with the frame's header, and not much less than there is room for.
+pub(super) const BODY: usize = CHUNK / 4 * 3 - HEADER;
 /// Below this size a buffer is allocated to measure: a chunk of full size would mostly stay empty.
 pub(super) const SMALL: usize = 4 * 1024;
+
+/// Received data: a part of a chunk. What else is in the chunk stays there, so that it need not be made zero again.
+pub(super) struct Part {
+    chunk: Vec<u8>,
+    range: Range<usize>,
+}
+
+impl Part {
+    pub(super) fn new(chunk: Vec<u8>, range: Range<usize>) -> Self {
+        Self { chunk, range }
+    }
+
+    pub(super) fn into_chunk(self) -> Vec<u8> {
+        self.chunk
+    }
+
+    /// Bytes of memory.
+    #[cfg(any(test, fuzzing))]
+    pub(super) fn capacity(&self) -> usize {
+        self.chunk.capacity()
+    }
+
+    /// Appends as much of `data` as a full chunk has room for, unless something else is there: how much that is.
+    pub(super) fn append(&mut self, pool: &Pool, data: &[u8]) -> usize {
+        if self.range.end < self.chunk.len() {
+            return 0;
+        }
+        let n = pool.append(&mut self.chunk, data, CHUNK);
+        self.range.end += n;
+        n
+    }
+}
+
+impl Deref for Part {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.chunk[self.range.clone()]
+    }
+}
+
+impl From<Vec<u8>> for Part {
+    fn from(chunk: Vec<u8>) -> Self {
+        let range = 0..chunk.len();
+        Self { chunk, range }
+    }
+}
 
 /// A connection's unused full chunks.
 #[derive(Default)]
@@ -32,21 +85,23 @@ impl Pool {
         chunk
     }
 
-    /// A buffer of full size with `n` bytes of anything in it, to be overwritten.
+    /// A buffer of full size with at least `n` bytes of anything in it, to be overwritten.
     pub(super) fn take_filled(&self, n: usize) -> Vec<u8> {
         let mut chunk = self.reuse();
-        chunk.resize(n, 0);
+        if chunk.len() < n {
+            chunk.resize(n, 0);
+        }
         chunk
     }
 
     fn reuse(&self) -> Vec<u8> {
         let reused = self.0.lock().pop();
-        reused.unwrap_or_else(|| Vec::with_capacity(CHUNK))
+        reused.unwrap_or_else(|| Vec::with_capacity(ALLOCATED))
     }
 
     /// Returns a buffer; only full-sized ones are kept, with what is in them.
     pub(super) fn put(&self, chunk: Vec<u8>) {
-        if chunk.capacity() < CHUNK {
+        if chunk.capacity() < ALLOCATED {
             return;
         }
         let mut kept = self.0.lock();

@@ -12,7 +12,7 @@ use libp2p::core::muxing::{StreamMuxer, StreamMuxerEvent};
 
 use super::{
     Config,
-    chunk::{BODY, CHUNK},
+    chunk::{ALLOCATED, BODY},
     clock::Tick,
     core::{Core, Role},
     frame::{GO_AWAY_NORMAL, GO_AWAY_PROTOCOL_ERROR, Violation},
@@ -82,6 +82,7 @@ impl<C> Muxer<C> {
     /// frames are then read to where they stay.
     pub fn reading_ahead(mut self, ahead: fn(&C) -> bool) -> Self {
         self.ahead = Some(ahead);
+        self.input.allow_elsewhere();
         self
     }
 
@@ -186,28 +187,28 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Muxer<C> {
         Ok(true)
     }
 
-    /// Reads once: in the middle of a long frame to where its data stays.
-    fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        if self.ahead.is_none() {
-            return self.input.poll_fill(cx, &mut self.socket);
+    /// Reads once: the data of long frames to where it stays.
+    fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<Result<usize, Failure>> {
+        let room = match &self.core.body {
+            // A byte more than can come: a record of TLS takes that for a moment.
+            Some(body) if body.left >= BODY => (body.left + 1).min(ALLOCATED),
+            None => ALLOCATED,
+            _ => 0,
+        };
+        if room == 0 || !self.input.expects_long_frames() || !self.input.unparsed().is_empty() {
+            return self.input.poll_fill(cx, &mut self.socket).map_err(Failure::Io);
         }
-        let left = self.core.body.as_ref().map_or(0, |body| body.left);
-        if left < BODY || !self.input.unparsed().is_empty() {
-            return self.input.poll_fill(cx, &mut self.socket);
-        }
-        self.input.expect_long_frames();
-        // A byte more than can come: a record of TLS takes that for a moment.
-        let mut chunk = self.core.shared.pool.take_filled((left + 1).min(CHUNK));
-        let result = Pin::new(&mut self.socket).poll_read(cx, &mut chunk);
-        match &result {
+        let mut chunk = self.core.shared.pool.take_filled(room);
+        match Pin::new(&mut self.socket).poll_read(cx, &mut chunk[..room]) {
             Poll::Ready(Ok(n)) => {
-                let data = left.min(*n);
-                self.input.push(&chunk[data..*n]);
-                self.core.receive_chunk(chunk, data);
+                self.core.parse_chunk(chunk, n, &mut self.input)?;
+                Poll::Ready(Ok(n))
             }
-            _ => self.core.shared.pool.put(chunk),
+            result => {
+                self.core.shared.pool.put(chunk);
+                result.map_err(Failure::Io)
+            }
         }
-        result
     }
 
     /// Writes what is left. Meanwhile discards what arrives: a remote that waits for us to read might else never read

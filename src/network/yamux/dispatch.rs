@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use super::{
     Stream,
-    chunk::Pool,
+    chunk::{BODY, Part, Pool},
     core::{Body, Core, Role},
-    frame::{ACK, FIN, Header, Kind, RST, SYN, Violation},
+    frame::{ACK, FIN, HEADER, Header, Kind, RST, SYN, Violation},
     io::Input,
     state::{End, Inner, State, wake},
 };
@@ -21,7 +21,12 @@ impl Core {
             match self.body.take() {
                 Some(body) => self.body = self.receive(body, input),
                 None => match input.header()? {
-                    Some(header) => self.dispatch(header)?,
+                    Some(header) => {
+                        self.dispatch(header)?;
+                        if self.body.as_ref().is_some_and(|body| body.left >= BODY) {
+                            input.expect_long_frames();
+                        }
+                    }
                     None => return Ok(()),
                 },
             }
@@ -40,15 +45,42 @@ impl Core {
         rest
     }
 
-    /// The same for the first `n` bytes of a chunk.
-    pub(super) fn receive_chunk(&mut self, chunk: Vec<u8>, n: usize) {
+    /// The same for the first `n` bytes of `chunk`. A long frame among them stays there, what follows it goes to `input`.
+    pub(super) fn parse_chunk(&mut self, chunk: Vec<u8>, n: usize, input: &mut Input) -> Result<(), Violation> {
+        let mut at = 0;
+        while self.body.is_none() {
+            let Some(header) = chunk[at..n].first_chunk() else { break };
+            let header = Header::decode(header)?;
+            let start = at + HEADER;
+            if header.kind == Kind::Data && (n - start).min(header.length as usize) < BODY {
+                break;
+            }
+            self.dispatch(header)?;
+            at = start;
+        }
+        let left = self.body.as_ref().map_or(0, |body| body.left);
+        let end = n.min(at.saturating_add(left));
+        input.push(&chunk[end..n]);
+        if end > at {
+            input.expect_long_frames();
+            self.receive_part(Part::new(chunk, at..end));
+        } else {
+            input.miss_long_frame();
+            self.shared.pool.put(chunk);
+        }
+        Ok(())
+    }
+
+    /// Delivers a part of a data frame.
+    fn receive_part(&mut self, part: Part) {
+        let n = part.len();
         match self.body.take() {
             Some(body) if body.stream.is_some() => {
-                self.body = self.deliver(body, n, |state, pool| state.receive_chunk(pool, chunk, n));
+                self.body = self.deliver(body, n, |state, pool| state.receive_part(pool, part));
             }
             body => {
                 self.body = body.and_then(|body| self.deliver(body, n, |_, _| ()));
-                self.shared.pool.put(chunk);
+                self.shared.pool.put(part.into_chunk());
             }
         }
     }

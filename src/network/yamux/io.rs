@@ -38,13 +38,15 @@ pub(super) struct Input {
     buffer: Vec<u8>,
     start: usize,
     end: usize,
+    /// Long frames may be read elsewhere, to where they stay.
+    elsewhere: bool,
     /// Reads that are kept small in the expectation of long frames.
     between: u8,
 }
 
 impl Input {
     pub(super) fn new() -> Self {
-        Self { buffer: Vec::new(), start: 0, end: 0, between: 0 }
+        Self { buffer: Vec::new(), start: 0, end: 0, elsewhere: false, between: 0 }
     }
 
     /// Reads once; `Ok(0)` is the end of the connection.
@@ -67,7 +69,7 @@ impl Input {
             }
         }
         let n = ready!(Pin::new(socket).poll_read(cx, &mut self.buffer[self.end..most]))?;
-        self.between = self.between.saturating_sub(1);
+        self.miss_long_frame();
         self.end += n;
         if self.end == self.buffer.len() && self.end < READ_LARGE {
             self.buffer.resize(2 * self.end, 0);
@@ -75,13 +77,32 @@ impl Input {
         Poll::Ready(Ok(n))
     }
 
-    /// The next reads shall leave the data of long frames where it is.
+    /// Long frames may be read elsewhere from now on, while they are [expected](Self::expects_long_frames).
+    pub(super) fn allow_elsewhere(&mut self) {
+        self.elsewhere = true;
+    }
+
+    /// There was a long frame; the next reads shall leave the data of those that follow where it is.
     pub(super) fn expect_long_frames(&mut self) {
-        self.between = BETWEEN;
+        if self.elsewhere {
+            self.between = BETWEEN;
+        }
+    }
+
+    /// A read for a long frame found none.
+    pub(super) fn miss_long_frame(&mut self) {
+        self.between = self.between.saturating_sub(1);
+    }
+
+    pub(super) fn expects_long_frames(&self) -> bool {
+        self.between > 0
     }
 
     /// Adds what was read elsewhere.
     pub(super) fn push(&mut self, bytes: &[u8]) {
+        if self.start == self.end {
+            (self.start, self.end) = (0, 0);
+        }
         if self.buffer.len() < self.end + bytes.len() {
             self.buffer.resize(self.end + bytes.len(), 0);
         }
@@ -112,7 +133,7 @@ impl Input {
     /// Frees the buffer if it is empty.
     pub(super) fn trim(&mut self) {
         if self.start == self.end {
-            *self = Self::new();
+            *self = Self { elsewhere: self.elsewhere, ..Self::new() };
         }
     }
 }

@@ -16,7 +16,7 @@ use parking_lot::Mutex;
 
 use super::{
     budget::{Budget, Reservation},
-    chunk::{BODY, CHUNK, Pool, SMALL},
+    chunk::{BODY, CHUNK, Part, Pool, SMALL},
     frame::{HEADER, INITIAL_WINDOW},
 };
 use crate::network::frames;
@@ -195,7 +195,7 @@ pub(super) enum Fin {
 
 pub(super) struct State {
     /// Received data, not yet taken by the reader.
-    pub(super) received: VecDeque<Vec<u8>>,
+    pub(super) received: VecDeque<Part>,
     /// Received bytes that the reader has not consumed, announced bytes of a partly received frame included.
     buffered: u32,
     /// Bytes the remote may still send. `credit + buffered <= window` at all times.
@@ -284,26 +284,25 @@ impl State {
             return;
         }
         if let Some(tail) = self.received.back_mut() {
-            let n = pool.append(tail, data, CHUNK);
+            let n = tail.append(pool, data);
             data = &data[n..];
         }
         while !data.is_empty() {
             let n = data.len().min(CHUNK);
             let mut chunk = pool.take(n);
             chunk.extend_from_slice(&data[..n]);
-            self.received.push_back(chunk);
+            self.received.push_back(chunk.into());
             data = &data[n..];
         }
     }
 
-    /// The same for the first `n` bytes of a chunk. Little of it is copied, as it shall not hold a whole one.
-    pub(super) fn receive_chunk(&mut self, pool: &Pool, mut chunk: Vec<u8>, n: usize) {
-        if n < BODY || self.dropped || self.fin_received {
-            self.receive(pool, &chunk[..n]);
-            pool.put(chunk);
+    /// The same for a part of a chunk. A small one is copied, as it shall not hold a whole chunk.
+    pub(super) fn receive_part(&mut self, pool: &Pool, part: Part) {
+        if part.len() < BODY || self.dropped || self.fin_received {
+            self.receive(pool, &part);
+            pool.put(part.into_chunk());
         } else {
-            chunk.truncate(n);
-            self.received.push_back(chunk);
+            self.received.push_back(part);
         }
     }
 
@@ -368,7 +367,7 @@ impl State {
     /// What is true at any moment.
     #[cfg(any(test, fuzzing))]
     pub(super) fn check(&self) {
-        let received: usize = self.received.iter().map(Vec::len).sum();
+        let received: usize = self.received.iter().map(|part| part.len()).sum();
         let queued: usize = self.queue.iter().map(|frame| frame.len() - HEADER).sum();
         assert!(u64::from(self.credit) + u64::from(self.buffered) <= u64::from(self.window));
         assert!(received <= self.buffered as usize && queued == self.queued);
@@ -376,7 +375,8 @@ impl State {
 
     #[cfg(any(test, fuzzing))]
     pub(super) fn buffer_capacity(&self) -> usize {
-        self.received.iter().chain(&self.queue).map(Vec::capacity).sum()
+        let received: usize = self.received.iter().map(Part::capacity).sum();
+        received + self.queue.iter().map(Vec::capacity).sum::<usize>()
     }
 
     /// Adds to the send window; false if it overflows.
@@ -475,8 +475,8 @@ impl State {
     pub(super) fn drop_handle(&mut self, shared: &Shared) -> bool {
         self.dropped = true;
         self.discard_queue(shared);
-        for chunk in std::mem::take(&mut self.received) {
-            shared.pool.put(chunk);
+        for part in std::mem::take(&mut self.received) {
+            shared.pool.put(part.into_chunk());
         }
         self.reservation = None;
         self.reader = None;

@@ -14,6 +14,7 @@ use futures::{AsyncRead, AsyncWrite};
 use parking_lot::MutexGuard;
 
 use super::{
+    chunk::Part,
     frame::HEADER,
     state::{Fin, Inner, State, park},
 };
@@ -56,8 +57,8 @@ pub fn unbox(boxed: &mut (impl AsyncRead + Unpin)) -> Option<Stream> {
 /// Dropping a stream that is not finished in both directions resets it, whatever is still queued.
 pub struct Stream {
     inner: Arc<Inner>,
-    /// The chunks being read, taken out of the shared state so that copying needs no lock.
-    heads: VecDeque<Vec<u8>>,
+    /// What is being read, taken out of the shared state so that copying needs no lock.
+    heads: VecDeque<Part>,
     /// In the first of them.
     position: usize,
     /// How much the source is asked for.
@@ -91,7 +92,7 @@ impl Stream {
     /// Bytes of memory held for data.
     #[cfg(any(test, fuzzing))]
     pub(super) fn buffer_capacity(&self) -> usize {
-        self.heads.iter().map(Vec::capacity).sum::<usize>() + self.inner.state.lock().buffer_capacity()
+        self.heads.iter().map(Part::capacity).sum::<usize>() + self.inner.state.lock().buffer_capacity()
     }
 
     /// Puts what was received and not read into `slices`, waiting until there is some: how many of them it takes, 0 at the
@@ -100,8 +101,8 @@ impl Stream {
         ready!(self.poll_heads(Some(cx)))?;
         let mut start = self.position;
         let mut used = 0;
-        for (slice, chunk) in slices.iter_mut().zip(&self.heads) {
-            *slice = IoSlice::new(&chunk[std::mem::take(&mut start)..]);
+        for (slice, part) in slices.iter_mut().zip(&self.heads) {
+            *slice = IoSlice::new(&part[std::mem::take(&mut start)..]);
             used += 1;
         }
         Poll::Ready(Ok(used))
@@ -116,8 +117,8 @@ impl Stream {
         {
             consumed += first.len();
             self.position -= first.len();
-            if let Some(chunk) = self.heads.pop_front() {
-                self.inner.shared.pool.put(chunk);
+            if let Some(part) = self.heads.pop_front() {
+                self.inner.shared.pool.put(part.into_chunk());
             }
         }
         if consumed > 0 && self.inner.state.lock().consume(&self.inner.shared, consumed) {
@@ -164,19 +165,14 @@ impl Stream {
     {
         let shared = &self.inner.shared;
         let mut chunks: [Vec<u8>; BATCH] = Default::default();
-        let (mut total, mut used) = (0, 0);
-        let mut wanted = room.min(self.reach);
-        if wanted > shared.chunk_data() {
-            // Whole chunks only.
-            wanted -= wanted % shared.chunk_data();
-        }
-        while used < BATCH && total < wanted {
-            let n = (wanted - total).min(shared.chunk_data());
-            chunks[used] = shared.pool.take_filled(HEADER + n);
-            total += n;
-            used += 1;
-        }
-        let mut buffers = chunks.each_mut().map(|chunk| IoSliceMut::new(chunk.get_mut(HEADER..).unwrap_or_default()));
+        // One, or whole ones only.
+        let wanted = room.min(self.reach);
+        let each = wanted.min(shared.chunk_data());
+        let used = (wanted / each.max(1)).min(BATCH);
+        let total = used * each;
+        chunks[..used].fill_with(|| shared.pool.take_filled(HEADER + each));
+        let mut buffers =
+            chunks.each_mut().map(|chunk| IoSliceMut::new(chunk.get_mut(HEADER..HEADER + each).unwrap_or_default()));
         let result = source(&mut buffers[..used]);
         let mut left = match result {
             Poll::Ready(Ok(read)) => read,
@@ -189,7 +185,7 @@ impl Stream {
         };
         let mut state = None;
         for mut chunk in chunks.into_iter().take(used) {
-            let n = left.min(chunk.len() - HEADER);
+            let n = left.min(each);
             if n == 0 {
                 shared.pool.put(chunk);
                 continue;
