@@ -135,10 +135,10 @@ impl<C> Opening<C> {
     fn check(&mut self, read: &io::Result<usize>, buffer: &[u8]) -> io::Result<()> {
         let told = |why: &str| Err(io::Error::new(io::ErrorKind::InvalidData, why.to_owned()));
         let came = match read {
-            Ok(0) if buffer.is_empty() => return Ok(()),
+            Ok(0) if buffer.is_empty() || self.seen > 0 => return Ok(()),
             Ok(0) => return told(self.silence()),
             Ok(size) => &buffer[..*size],
-            Err(error) if is_reset(error) => return told(self.silence()),
+            Err(error) if is_reset(error) && self.seen == 0 => return told(self.silence()),
             Err(_) => return Ok(()),
         };
         let size = came.len().min(HELLO.len() - self.seen);

@@ -21,7 +21,7 @@ impl Outgoing {
         self.start == self.end
     }
 
-    /// Bytes of memory.
+    /// Bytes of memory, all of them initialised.
     pub(super) fn size(&self) -> usize {
         self.bytes.len()
     }
@@ -45,7 +45,9 @@ impl Outgoing {
         self.end += n;
         if self.bytes.len() < self.end {
             let larger = if self.end < STEP { 2 * self.bytes.len() } else { self.end.next_multiple_of(STEP) };
-            self.bytes.resize(larger.max(self.end), 0);
+            let larger = larger.max(self.end);
+            self.bytes.reserve_exact(larger - self.bytes.len());
+            self.bytes.resize(larger, 0);
         }
         &mut self.bytes[start..self.end]
     }

@@ -25,6 +25,8 @@ use super::{
 const READ: usize = 512 * 1024;
 /// Sealed and written at a time, at most.
 const WRITE: usize = 32 * MAX_PLAIN;
+/// What fills records of its own: for less, a record more costs what it saves.
+const OWN_RECORDS: usize = 3 * MAX_PLAIN;
 /// The longest handshake message that is put together: certificates have come before, these are tickets.
 const MAX_MESSAGE: usize = 64 * 1024;
 /// The most records in a row without data: a peer could keep us busy with them.
@@ -279,15 +281,15 @@ impl<C> Stream<C> {
     }
 }
 
-/// How much of what `slices` are together the record that begins at `start` takes, at most `most`: one that fills records of
-/// its own begins with a new one, and so is not copied.
+/// How much of what `slices` are together the record that begins at `start` takes, at most `most`: a slice that fills records
+/// of its own begins with a new one, and so is not copied.
 fn record_length(slices: &[IoSlice<'_>], start: usize, most: usize) -> usize {
     let mut at = 0;
     for slice in slices {
         if at >= start + most {
             break;
         }
-        if at > start && slice.len() >= MAX_PLAIN {
+        if at > start && slice.len() >= OWN_RECORDS {
             return at - start;
         }
         at += slice.len();

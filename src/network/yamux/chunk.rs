@@ -39,12 +39,12 @@ impl Part {
         self.chunk.capacity()
     }
 
-    /// Appends as much of `data` as a full chunk has room for, unless something else is there: how much that is.
+    /// Appends as much of `data` as a full chunk has room for, over what else is there: how much that is.
     pub(super) fn append(&mut self, pool: &Pool, data: &[u8]) -> usize {
-        if self.range.end < self.chunk.len() {
-            return 0;
-        }
-        let n = pool.append(&mut self.chunk, data, CHUNK);
+        let n = data.len().min(CHUNK.saturating_sub(self.range.end));
+        let (over, behind) = data[..n].split_at(n.min(self.chunk.len() - self.range.end));
+        self.chunk[self.range.end..][..over.len()].copy_from_slice(over);
+        pool.append(&mut self.chunk, behind, CHUNK);
         self.range.end += n;
         n
     }

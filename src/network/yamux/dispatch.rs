@@ -17,58 +17,55 @@ const FRAME_MAX: u32 = 16 * 1024 * 1024;
 impl Core {
     /// Handles all that has arrived. The data of a frame is delivered as it arrives, in parts.
     pub(super) fn parse(&mut self, input: &mut Input) -> Result<(), Violation> {
-        loop {
-            match self.body.take() {
-                Some(body) => self.body = self.receive(body, input),
-                None => match input.header()? {
-                    Some(header) => {
-                        self.dispatch(header)?;
-                        if self.body.as_ref().is_some_and(|body| body.left >= BODY) {
-                            input.expect_long_frames();
-                        }
-                    }
-                    None => return Ok(()),
-                },
-            }
-            if self.body.as_ref().is_some_and(|body| body.left > 0) && input.unparsed().is_empty() {
-                return Ok(());
-            }
-        }
-    }
-
-    /// Delivers what has arrived of a data frame; returns what is still to come.
-    fn receive(&mut self, body: Body, input: &mut Input) -> Option<Body> {
-        let data = input.unparsed();
-        let n = data.len().min(body.left);
-        let rest = self.deliver(body, n, |state, pool| state.receive(pool, &data[..n]));
-        input.advance(n);
-        rest
-    }
-
-    /// The same for the first `n` bytes of `chunk`. A long frame among them stays there, what follows it goes to `input`.
-    pub(super) fn parse_chunk(&mut self, chunk: Vec<u8>, n: usize, input: &mut Input) -> Result<(), Violation> {
-        let mut at = 0;
-        while self.body.is_none() {
-            let Some(header) = chunk[at..n].first_chunk() else { break };
-            let header = Header::decode(header)?;
-            let start = at + HEADER;
-            if header.kind == Kind::Data && (n - start).min(header.length as usize) < BODY {
-                break;
-            }
-            self.dispatch(header)?;
-            at = start;
-        }
-        let left = self.body.as_ref().map_or(0, |body| body.left);
-        let end = n.min(at.saturating_add(left));
-        input.push(&chunk[end..n]);
-        if end > at {
+        let (parsed, long) = self.parse_bytes(input.unparsed(), usize::MAX)?;
+        input.advance(parsed);
+        if long {
             input.expect_long_frames();
-            self.receive_part(Part::new(chunk, at..end));
+        }
+        Ok(())
+    }
+
+    /// The same for the first `n` bytes of `chunk`. If there is much of a long frame it stays there; what comes behind that
+    /// goes to `input`.
+    pub(super) fn parse_chunk(&mut self, chunk: Vec<u8>, n: usize, input: &mut Input) -> Result<(), Violation> {
+        let (parsed, long) = self.parse_bytes(&chunk[..n], BODY)?;
+        if long {
+            input.expect_long_frames();
         } else {
             input.miss_long_frame();
+        }
+        let left = self.body.as_ref().map_or(0, |body| body.left);
+        let end = n.min(parsed.saturating_add(left));
+        input.push(&chunk[end..n]);
+        if end > parsed {
+            self.receive_part(Part::new(chunk, parsed..end));
+        } else {
             self.shared.pool.put(chunk);
         }
         Ok(())
+    }
+
+    /// Handles what `bytes` begin with, up to data of which `keep` bytes or more are there: how much that is, and whether a long
+    /// frame was among it.
+    fn parse_bytes(&mut self, bytes: &[u8], keep: usize) -> Result<(usize, bool), Violation> {
+        let (mut parsed, mut long) = (0, false);
+        loop {
+            let rest = &bytes[parsed..];
+            let Some(body) = self.body.take() else {
+                let Some(header) = rest.first_chunk() else { return Ok((parsed, long)) };
+                self.dispatch(Header::decode(header)?)?;
+                parsed += HEADER;
+                continue;
+            };
+            long |= body.left >= BODY;
+            let n = rest.len().min(body.left);
+            if n >= keep || (n == 0 && body.left > 0) {
+                self.body = Some(body);
+                return Ok((parsed, long));
+            }
+            self.body = self.deliver(body, n, |state, pool| state.receive(pool, &rest[..n]));
+            parsed += n;
+        }
     }
 
     /// Delivers a part of a data frame.

@@ -12,7 +12,7 @@ use futures::{AsyncRead, AsyncWrite};
 
 use super::{
     chunk::{CHUNK, Pool},
-    frame::{HEADER, Header, Kind, Violation},
+    frame::{HEADER, Header, Kind},
     state::Shared,
 };
 
@@ -120,14 +120,6 @@ impl Input {
 
     pub(super) fn discard(&mut self) {
         self.start = self.end;
-    }
-
-    /// Takes a header if it has fully arrived.
-    pub(super) fn header(&mut self) -> Result<Option<Header>, Violation> {
-        let Some(bytes) = self.unparsed().first_chunk::<HEADER>() else { return Ok(None) };
-        let header = Header::decode(bytes)?;
-        self.start += HEADER;
-        Ok(Some(header))
     }
 
     /// Frees the buffer if it is empty.

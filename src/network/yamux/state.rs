@@ -419,15 +419,16 @@ impl State {
         }
     }
 
-    /// The same for the data in `chunk`, which is behind room for a frame's header. Of more than a frame carries it is copied,
-    /// and so is little of it: thousands of small messages that wait shall not hold a chunk each.
-    pub(super) fn push_chunk(&mut self, shared: &Shared, chunk: Vec<u8>) {
+    /// The same for the first `n` bytes of data in `chunk`, which are behind room for a frame's header. More than a frame
+    /// carries is copied, and so is little: thousands of small messages that wait shall not hold a chunk each.
+    pub(super) fn push_chunk(&mut self, shared: &Shared, mut chunk: Vec<u8>, n: usize) {
         let least = if self.queue.is_empty() { SMALL } else { CHUNK / 2 };
-        if chunk.len() < least || chunk.len() > shared.frame_max {
-            self.push(shared, &chunk[HEADER..]);
+        if HEADER + n < least || HEADER + n > shared.frame_max {
+            self.push(shared, &chunk[HEADER..HEADER + n]);
             shared.pool.put(chunk);
         } else {
-            self.count_queued(shared, chunk.len() - HEADER);
+            self.count_queued(shared, n);
+            chunk.truncate(HEADER + n);
             self.queue.push_back(chunk);
         }
     }

@@ -184,19 +184,18 @@ impl Stream {
             _ => self.reach,
         };
         let mut state = None;
-        for mut chunk in chunks.into_iter().take(used) {
+        for chunk in chunks.into_iter().take(used) {
             let n = left.min(each);
             if n == 0 {
                 shared.pool.put(chunk);
                 continue;
             }
             left -= n;
-            chunk.truncate(HEADER + n);
             let state = state.get_or_insert_with(|| self.inner.state.lock());
             match state.end {
                 // Only now: the next write tells.
                 Some(_) => shared.pool.put(chunk),
-                None => state.push_chunk(shared, chunk),
+                None => state.push_chunk(shared, chunk, n),
             }
         }
         if let Some(state) = state {

@@ -3,6 +3,7 @@
 use super::*;
 use crate::network::yamux::{
     KeepAlive,
+    chunk::BODY,
     frame::{ACK, FIN, GO_AWAY_PROTOCOL_ERROR, HEADER, Header, Kind, RST, SYN},
 };
 
@@ -161,6 +162,84 @@ async fn frames_are_understood_however_they_are_cut() {
             b.accept().await.read_to_string(&mut data).await.unwrap();
             assert_eq!(data, "hello, world");
         }
+    })
+    .await;
+}
+
+/// Frames of one stream, with the bytes of [`pattern`].
+struct Sender {
+    id: u32,
+    sent: u64,
+}
+
+impl Sender {
+    fn data(&mut self, flags: u16, length: u32) -> Vec<u8> {
+        let mut bytes = frame(Kind::Data, flags, self.id, length);
+        let positions = self.sent..self.sent + u64::from(length);
+        self.sent = positions.end;
+        bytes.extend(positions.map(|position| pattern(u64::from(self.id), position)));
+        bytes
+    }
+}
+
+#[tokio::test]
+async fn long_frames_among_others_arrive_whole_wherever_they_begin() {
+    const LONG: u32 = BODY as u32;
+    limited(async {
+        for (long, pings, small) in [LONG - 1, LONG, LONG + 1, 65_524, 65_536, 200_000]
+            .into_iter()
+            .flat_map(|long| [0, 1, 3].map(|pings| (long, pings)))
+            .flat_map(|(long, pings)| [0, 1, 100, 8_000, 30_000].map(|small| (long, pings, small)))
+        {
+            let (mut one, mut two) = (Sender { id: 1, sent: 0 }, Sender { id: 3, sent: 0 });
+            let mut stranger = Sender { id: 5, sent: 0 };
+            let frames = [
+                one.data(SYN, 60_000),
+                two.data(SYN, 1),
+                frame(Kind::Ping, SYN, 0, 7).repeat(pings),
+                two.data(0, small),
+                one.data(0, long),
+                one.data(0, 100),
+                stranger.data(0, 60_000),
+                two.data(0, 0),
+                two.data(0, 50_000),
+                frame(Kind::WindowUpdate, 0, 3, 1),
+                one.data(FIN, 0),
+                two.data(FIN, 65_000),
+            ]
+            .concat();
+            let (mut raw, b) = pipe(1 << 20);
+            let mut b = Peer::run(server(b, Config::default()));
+            raw.write_all(&frames).await.unwrap();
+            for sender in [one, two] {
+                let mut stream = b.accept().await;
+                let received = read_pattern(&mut stream, u64::from(sender.id)).await;
+                assert_eq!(received, sender.sent, "long {long}, {pings} pings, small {small}");
+            }
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_violation_behind_a_long_frame_takes_nothing_of_it_away() {
+    limited(async {
+        let mut sender = Sender { id: 1, sent: 0 };
+        let (mut raw, b) = pipe(1 << 20);
+        let mut b = Peer::run(server(b, Config::default()));
+        raw.write_all(&sender.data(SYN, 60_000)).await.unwrap();
+        let mut stream = b.accept().await;
+        let frames = [
+            sender.data(0, 65_000),
+            frame(Kind::Ping, SYN, 0, 1),
+            sender.data(0, 65_000),
+            frame(Kind::Data, SYN, 2, 0),
+        ];
+        raw.write_all(&frames.concat()).await.unwrap();
+        let mut data = Vec::new();
+        assert_eq!(stream.read_to_end(&mut data).await.unwrap_err().kind(), io::ErrorKind::ConnectionAborted);
+        assert_eq!(data.len() as u64, sender.sent);
+        assert!((0..).zip(&data).all(|(position, byte)| *byte == pattern(1, position)));
     })
     .await;
 }
