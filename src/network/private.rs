@@ -136,9 +136,9 @@ impl<C> Opening<C> {
         let told = |why: &str| Err(io::Error::new(io::ErrorKind::InvalidData, why.to_owned()));
         let came = match read {
             Ok(0) if buffer.is_empty() || self.seen > 0 => return Ok(()),
-            Ok(0) => return told(self.silence()),
+            Ok(0) => return Err(self.silence()),
             Ok(size) => &buffer[..*size],
-            Err(error) if is_reset(error) && self.seen == 0 => return told(self.silence()),
+            Err(error) if is_reset(error) && self.seen == 0 => return Err(self.silence()),
             Err(_) => return Ok(()),
         };
         let size = came.len().min(HELLO.len() - self.seen);
@@ -160,8 +160,8 @@ impl<C> Opening<C> {
 
     /// What the end of the connection means while nothing has come. A peer that hangs up with something unread resets the
     /// connection, and whoever writes or reads next is the one to see it.
-    fn silence(&self) -> &'static str {
-        match self.kind {
+    fn silence(&self) -> io::Error {
+        let why = match self.kind {
             Kind::Public => {
                 "the peer closed the connection without a word; it may speak no libp2p at this port, have no room, or be of a \
                  private network (option swarm.key)"
@@ -170,13 +170,14 @@ impl<C> Opening<C> {
                 "the peer closed the connection without a word; it may not have this node's private network key (option \
                  swarm.key), or have another"
             }
-        }
+        };
+        io::Error::new(io::ErrorKind::InvalidData, why)
     }
 
     /// What writing has come to.
     fn written<T>(&self, result: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
         result.map_err(|error| match is_reset(&error) && self.seen == 0 {
-            true => io::Error::new(io::ErrorKind::InvalidData, self.silence()),
+            true => self.silence(),
             false => error,
         })
     }

@@ -82,7 +82,6 @@ impl<C> Muxer<C> {
     /// frames are then read to where they stay.
     pub fn reading_ahead(mut self, ahead: fn(&C) -> bool) -> Self {
         self.ahead = Some(ahead);
-        self.input.allow_elsewhere();
         self
     }
 
@@ -179,7 +178,9 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Muxer<C> {
                 Poll::Ready(n) => {
                     total += n;
                     self.core.clock.on_read(n);
-                    self.core.parse(&mut self.input)?;
+                    if self.core.parse(&mut self.input)? && self.ahead.is_some() {
+                        self.input.expect_long_frames();
+                    }
                 }
                 Poll::Pending => return Ok(false),
             }

@@ -15,17 +15,15 @@ use super::{
 const FRAME_MAX: u32 = 16 * 1024 * 1024;
 
 impl Core {
-    /// Handles all that has arrived. The data of a frame is delivered as it arrives, in parts.
-    pub(super) fn parse(&mut self, input: &mut Input) -> Result<(), Violation> {
+    /// Handles all that has arrived: whether a long frame was among it. The data of a frame is delivered as it arrives, in
+    /// parts.
+    pub(super) fn parse(&mut self, input: &mut Input) -> Result<bool, Violation> {
         let (parsed, long) = self.parse_bytes(input.unparsed(), usize::MAX)?;
         input.advance(parsed);
-        if long {
-            input.expect_long_frames();
-        }
-        Ok(())
+        Ok(long)
     }
 
-    /// The same for the first `n` bytes of `chunk`. If there is much of a long frame it stays there; what comes behind that
+    /// Handles the first `n` bytes of `chunk`, read in the expectation of a long frame. If there is much of a long frame it stays there; what comes behind that
     /// goes to `input`.
     pub(super) fn parse_chunk(&mut self, chunk: Vec<u8>, n: usize, input: &mut Input) -> Result<(), Violation> {
         let (parsed, long) = self.parse_bytes(&chunk[..n], BODY)?;

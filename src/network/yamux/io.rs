@@ -38,15 +38,13 @@ pub(super) struct Input {
     buffer: Vec<u8>,
     start: usize,
     end: usize,
-    /// Long frames may be read elsewhere, to where they stay.
-    elsewhere: bool,
     /// Reads that are kept small in the expectation of long frames.
     between: u8,
 }
 
 impl Input {
     pub(super) fn new() -> Self {
-        Self { buffer: Vec::new(), start: 0, end: 0, elsewhere: false, between: 0 }
+        Self { buffer: Vec::new(), start: 0, end: 0, between: 0 }
     }
 
     /// Reads once; `Ok(0)` is the end of the connection.
@@ -77,16 +75,9 @@ impl Input {
         Poll::Ready(Ok(n))
     }
 
-    /// Long frames may be read elsewhere from now on, while they are [expected](Self::expects_long_frames).
-    pub(super) fn allow_elsewhere(&mut self) {
-        self.elsewhere = true;
-    }
-
     /// There was a long frame; the next reads shall leave the data of those that follow where it is.
     pub(super) fn expect_long_frames(&mut self) {
-        if self.elsewhere {
-            self.between = BETWEEN;
-        }
+        self.between = BETWEEN;
     }
 
     /// A read for a long frame found none.
@@ -125,7 +116,7 @@ impl Input {
     /// Frees the buffer if it is empty.
     pub(super) fn trim(&mut self) {
         if self.start == self.end {
-            *self = Self { elsewhere: self.elsewhere, ..Self::new() };
+            *self = Self::new();
         }
     }
 }
