@@ -12,6 +12,7 @@ use futures::{AsyncRead, AsyncWrite};
 
 use super::{
     chunk::{CHUNK, Pool},
+    company::Company,
     frame::{HEADER, Header, Kind},
     state::Shared,
 };
@@ -131,11 +132,20 @@ pub(super) struct Output {
     limit: usize,
     /// The socket has taken less than it was given, and not yet once all: what encrypts takes more than the socket does.
     blocked: bool,
+    company: Company,
 }
 
 impl Output {
     pub(super) fn new(shared: Arc<Shared>) -> Self {
-        Self { shared, chunks: VecDeque::new(), written: 0, len: 0, limit: OUTPUT_SMALL, blocked: false }
+        Self {
+            shared,
+            chunks: VecDeque::new(),
+            written: 0,
+            len: 0,
+            limit: OUTPUT_SMALL,
+            blocked: false,
+            company: Company::default(),
+        }
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -151,6 +161,11 @@ impl Output {
         self.len < self.limit
     }
 
+    /// Whether what is there is so little that it should wait for frames of other streams; see [`Company`].
+    pub(super) fn waits_for_company(&mut self) -> bool {
+        self.len < GATHER && self.company.is_awaited()
+    }
+
     fn pool(&self) -> &Pool {
         &self.shared.pool
     }
@@ -158,6 +173,7 @@ impl Output {
     /// Appends a frame without data.
     pub(super) fn push_header(&mut self, header: Header) {
         header.log(self.shared.connection, "sent");
+        self.company.add(header.stream);
         self.gather(&header.encode());
     }
 
@@ -175,6 +191,7 @@ impl Output {
         let header = Header::new(Kind::Data, flags, stream, length);
         header.log(self.shared.connection, "sent");
         frame[..HEADER].copy_from_slice(&header.encode());
+        self.company.add(stream);
         if frame.len() <= GATHER {
             self.gather(&frame);
             self.pool().put(frame);
@@ -216,6 +233,7 @@ impl Output {
         if n == 0 {
             return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
         }
+        self.company.leave();
         self.remove(n);
         Poll::Ready(Ok(n))
     }

@@ -7,6 +7,7 @@
 mod budget;
 mod chunk;
 mod clock;
+mod company;
 mod connection;
 mod core;
 mod dispatch;

@@ -13,7 +13,11 @@ use std::{
     future::{Future, poll_fn},
     io,
     pin::Pin,
-    task::{Context, Poll},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    task::{Context, Poll, Wake},
     time::Duration,
 };
 
@@ -197,6 +201,16 @@ async fn read_pattern<R: AsyncRead + Unpin>(stream: &mut R, seed: u64) -> u64 {
             assert_eq!(*byte, pattern(seed, received + i as u64), "byte {}", received + i as u64);
         }
         received += n as u64;
+    }
+}
+
+/// A waker that tells whether it was used.
+#[derive(Default)]
+struct Flag(AtomicBool);
+
+impl Wake for Flag {
+    fn wake(self: Arc<Self>) {
+        self.0.store(true, Ordering::SeqCst);
     }
 }
 

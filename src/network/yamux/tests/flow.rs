@@ -1,7 +1,5 @@
 //! Windows, back-pressure and fairness.
 
-use std::sync::Arc;
-
 use super::*;
 use crate::network::yamux::{
     Budget,
@@ -375,6 +373,40 @@ async fn streams_take_turns() {
         }
     })
     .await;
+}
+
+#[tokio::test]
+async fn small_frames_wait_once_where_several_streams_speak_and_never_where_one_does() {
+    let (a, mut raw) = pipe(100_000);
+    let mut muxer = client(a, Config::default());
+    let mut open = || match poll_once(|cx| muxer.poll_outbound_unpin(cx)) {
+        Poll::Ready(Ok(stream)) => stream,
+        other => panic!("{other:?}"),
+    };
+    let mut streams = [open(), open(), open()];
+    // How many of these streams' bytes are with the remote after one turn of the connection, and whether it wants another.
+    let mut turn = |speaking: &[usize]| {
+        for stream in speaking {
+            let written = poll_once(|cx| Pin::new(&mut streams[*stream]).poll_write(cx, b"x"));
+            assert!(matches!(written, Poll::Ready(Ok(1))));
+        }
+        let again = Arc::<Flag>::default();
+        assert!(muxer.poll_unpin(&mut Context::from_waker(&again.clone().into())).is_pending());
+        let mut arrived = [0; 10_000];
+        let n = match poll_once(|cx| Pin::new(&mut raw).poll_read(cx, &mut arrived)) {
+            Poll::Ready(read) => read.unwrap(),
+            Poll::Pending => 0,
+        };
+        (arrived[..n].iter().filter(|byte| **byte == b'x').count(), again.0.load(Ordering::SeqCst))
+    };
+    assert_eq!(turn(&[0, 1]), (2, false), "nothing is known yet");
+    assert_eq!(turn(&[2]), (0, true), "others may follow");
+    assert_eq!(turn(&[0]), (2, false), "but only one turn later");
+    assert_eq!(turn(&[1]), (0, true));
+    assert_eq!(turn(&[]), (1, false), "nobody followed");
+    for _ in 0..3 {
+        assert_eq!(turn(&[1]), (1, false), "it speaks alone");
+    }
 }
 
 #[tokio::test]

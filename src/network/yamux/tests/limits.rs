@@ -1,13 +1,5 @@
 //! Limits cost one stream, never the connection.
 
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-    task::Wake,
-};
-
 use super::*;
 use crate::network::yamux::{
     Budget,
@@ -265,15 +257,6 @@ async fn an_open_looks_at_no_other_stream() {
         drop((muxer, second));
     })
     .await;
-}
-
-#[derive(Default)]
-struct Flag(AtomicBool);
-
-impl Wake for Flag {
-    fn wake(self: Arc<Self>) {
-        self.0.store(true, Ordering::SeqCst);
-    }
 }
 
 #[tokio::test]

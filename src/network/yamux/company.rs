@@ -1,0 +1,63 @@
+//! Whether small frames wait for those of other streams.
+
+/// A write to the socket costs much the same for one frame as for ten. Where the last write carried frames of several
+/// streams, more of them are likely to follow soon: then the tasks that are ready have their turn first, once. What a stream
+/// has to say while it is the only one that speaks never waits.
+#[derive(Default)]
+pub(super) struct Company {
+    /// A stream with a frame that waits to be written, and whether there is another such stream.
+    stream: Option<u32>,
+    several: bool,
+    /// The last write carried frames of several streams.
+    expected: bool,
+    waited: bool,
+}
+
+impl Company {
+    /// There is a frame of `stream` to be written.
+    pub(super) fn add(&mut self, stream: u32) {
+        self.several |= *self.stream.get_or_insert(stream) != stream;
+    }
+
+    /// Whether writing should wait for others: true at most once before a write.
+    pub(super) fn is_awaited(&mut self) -> bool {
+        self.expected && !std::mem::replace(&mut self.waited, true)
+    }
+
+    /// The frames are on their way.
+    pub(super) fn leave(&mut self) {
+        *self = Company { expected: self.several, ..Company::default() };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Whether a write with frames of these streams waits, as often as it is asked.
+    fn write(company: &mut Company, streams: &[u32]) -> [bool; 2] {
+        for stream in streams {
+            company.add(*stream);
+        }
+        let waits = [company.is_awaited(), company.is_awaited()];
+        company.leave();
+        waits
+    }
+
+    #[test]
+    fn who_speaks_alone_does_not_wait() {
+        let mut company = Company::default();
+        for stream in [1, 1, 3, 5, 5] {
+            assert_eq!(write(&mut company, &[stream, stream]), [false, false]);
+        }
+    }
+
+    #[test]
+    fn after_a_write_of_several_streams_the_next_waits_once() {
+        let mut company = Company::default();
+        assert_eq!(write(&mut company, &[1, 3]), [false, false]);
+        assert_eq!(write(&mut company, &[3, 1, 5]), [true, false]);
+        assert_eq!(write(&mut company, &[1]), [true, false], "others may still come");
+        assert_eq!(write(&mut company, &[1, 1]), [false, false], "nobody came");
+    }
+}
