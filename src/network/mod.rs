@@ -6,6 +6,7 @@ mod connections;
 mod driver;
 mod failure;
 mod frames;
+mod pacing;
 mod private;
 mod protocols;
 mod quic;

@@ -34,7 +34,7 @@ use parking_lot::Mutex;
 use socket2::{Domain, Socket, Type};
 
 use super::{
-    failure, private, protocols, quic,
+    failure, pacing, private, protocols, quic,
     security::{Secured, Security},
     websocket::{self, WebSocket},
     yamux,
@@ -87,7 +87,14 @@ pub fn build(keypair: &Keypair, config: Config) -> Result<Boxed<Connection>> {
         security: Security::new(keypair, &config.security, yamux::PROTOCOL)?,
         yamux: config.yamux,
     };
-    let sockets = || tcp::tokio::Transport::new(tcp::Config::new().nodelay(true)).map_err(SocketError);
+    let sockets = || {
+        let sockets = tcp::tokio::Transport::new(tcp::Config::new().nodelay(true));
+        let unpaced = |socket: tcp::tokio::TcpStream, _| {
+            pacing::unpace(&socket.0);
+            socket
+        };
+        sockets.map(unpaced).map_err(SocketError)
+    };
     let tcp = if config.tcp {
         let links = links.clone();
         let upgrade = move |socket, point: ConnectedPoint| {
