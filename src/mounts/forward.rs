@@ -21,7 +21,7 @@ use super::{
     run_mount,
     splice::first_bytes,
     stays_local,
-    streams::Permit,
+    streams::{Origin, Permit},
 };
 use crate::{
     address::{LocalAddress, PeerAddress},
@@ -244,7 +244,7 @@ fn paused(mount: &Mount, error: &Error) {
 }
 
 /// Starts the tunnel of one client, or resets it.
-fn admit(shared: &Arc<Shared>, mount: &Arc<Mount>, client: LocalStream, origin: String, descriptor: Descriptor) {
+fn admit(shared: &Arc<Shared>, mount: &Arc<Mount>, client: LocalStream, origin: Origin, descriptor: Descriptor) {
     let MountEnd::Forward { peer, .. } = &mount.end else { return };
     match shared.streams.permit(mount, *peer, &shared.options.read()) {
         Ok(permit) => {
@@ -260,7 +260,7 @@ async fn serve(
     shared: Arc<Shared>,
     mount: Arc<Mount>,
     local: LocalStream,
-    origin: String,
+    origin: Origin,
     permit: Permit,
     descriptor: Descriptor,
 ) {
@@ -273,7 +273,7 @@ async fn serve(
         biased;
         _ = permit.ending.asked() => return,
         () = local.was_reset() => {
-            tracing::debug!(mount = %mount, origin, "the client left before its stream was open");
+            tracing::debug!(mount = %mount, %origin, "the client left before its stream was open");
             if !shared.network.is_connected(peer) {
                 mount.set_state(State::Disconnected, None);
             }

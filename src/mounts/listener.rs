@@ -5,7 +5,9 @@ use std::{
     sync::Arc,
 };
 
-use super::{Access, Kind, Mount, MountEnd, Shared, State, Tunnel, carry, local, run_mount, stays_local};
+use super::{
+    Access, Kind, Mount, MountEnd, Shared, State, Tunnel, carry, local, run_mount, stays_local, streams::Origin,
+};
 use crate::{
     address::LocalAddress,
     error::{Error, Result, Status, quote},
@@ -65,7 +67,7 @@ async fn accept(shared: Arc<Shared>, mount: Arc<Mount>, mut registration: Regist
 async fn serve(shared: Arc<Shared>, mount: Arc<Mount>, Inbound { stream }: Inbound) {
     let MountEnd::Listener { target, access, .. } = &mount.end else { return };
     let peer = stream.peer();
-    let origin = format!("/p2p/{peer}");
+    let origin = Origin::Peer(peer);
     let permit = match shared.streams.permit(&mount, peer, &shared.options.read()) {
         Ok(permit) => permit,
         Err(error) => return mount.refuse(&origin, &error),

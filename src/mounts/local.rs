@@ -21,6 +21,7 @@ use tokio::{
     net::{TcpListener, TcpStream, UnixListener, UnixStream},
 };
 
+use super::streams::Origin;
 use crate::{
     address::{DnsFamily, LocalAddress},
     error::{Error, Result, Status, describe},
@@ -56,16 +57,7 @@ macro_rules! each {
 
 impl LocalStream {
     fn new(socket: Stream) -> Self {
-        if let Stream::Tcp(tcp) = &socket {
-            // A tunnel must not add delay of its own; without the option the stream still works.
-            let _ = tcp.set_nodelay(true);
-        }
         LocalStream { socket, finished: AtomicBool::new(false) }
-    }
-
-    /// Ready when reading would not wait, or so it seems.
-    pub fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<()> {
-        each!(self, socket => socket.poll_read_ready(cx)).map(drop)
     }
 
     pub fn poll_read(&self, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
@@ -164,6 +156,8 @@ fn bind_tcp(address: SocketAddr) -> io::Result<(Acceptor, SocketAddr)> {
     socket.set_reuse_address(true)?;
     socket.set_nonblocking(true)?;
     socket.bind(&address.into())?;
+    // A tunnel must not add delay of its own. On Linux the sockets that are accepted inherit this.
+    socket.set_tcp_nodelay(true)?;
     socket.listen(BACKLOG)?;
     let listener = TcpListener::from_std(socket.into())?;
     let bound = listener.local_addr()?;
@@ -273,16 +267,16 @@ impl Drop for SocketFile {
 }
 
 impl Acceptor {
-    /// The next client and how its address is written.
-    pub async fn accept(&self) -> io::Result<(LocalStream, String)> {
+    /// The next client.
+    pub async fn accept(&self) -> io::Result<(LocalStream, Origin)> {
         match self {
             Acceptor::Tcp(listener) => {
                 let (stream, from) = listener.accept().await?;
-                Ok((LocalStream::new(Stream::Tcp(stream)), from.to_string()))
+                Ok((LocalStream::new(Stream::Tcp(stream)), Origin::Client(from)))
             }
             Acceptor::Unix(listener, file) => {
                 let (stream, _) = listener.accept().await?;
-                Ok((LocalStream::new(Stream::Unix(stream)), format!("unix:{}", file.path.display())))
+                Ok((LocalStream::new(Stream::Unix(stream)), Origin::Unix(file.path.clone())))
             }
         }
     }
@@ -334,11 +328,31 @@ async fn connect_any(target: &LocalAddress) -> io::Result<LocalStream> {
     let mut first = None;
     for candidate in candidates {
         match TcpStream::connect(candidate).await {
-            Ok(stream) => return Ok(LocalStream::new(Stream::Tcp(stream))),
+            Ok(stream) => {
+                // A tunnel must not add delay of its own; without the option the stream still works.
+                let _ = stream.set_nodelay(true);
+                return Ok(LocalStream::new(Stream::Tcp(stream)));
+            }
             Err(error) => {
                 first.get_or_insert(error);
             }
         }
     }
     Err(first.unwrap_or_else(|| io::Error::new(io::ErrorKind::NotFound, "the name has no address")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn neither_clients_nor_targets_are_delayed() {
+        let listener = LocalListener::bind(&LocalAddress::parse_listen("127.0.0.1:0").unwrap()).unwrap();
+        let [acceptor] = &listener.sockets[..] else { panic!("one address, one socket") };
+        let (target, client) = tokio::join!(connect(&listener.address, Duration::from_secs(10)), acceptor.accept());
+        for stream in [target.unwrap(), client.unwrap().0] {
+            let Stream::Tcp(tcp) = &stream.socket else { panic!("no TCP") };
+            assert!(tcp.nodelay().unwrap());
+        }
+    }
 }

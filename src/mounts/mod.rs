@@ -27,7 +27,7 @@ use self::{
     access::Access,
     local::LocalStream,
     splice::splice,
-    streams::{Permit, StreamTable},
+    streams::{Origin, Permit, StreamTable},
 };
 pub use self::{
     forward::{Prepared as PreparedForward, prepare as prepare_forward},
@@ -309,15 +309,15 @@ impl Mount {
     }
 
     /// Something that concerns one client or stream was refused.
-    fn refuse(&self, origin: &str, error: &Error) {
-        tracing::warn!(mount = %self, origin, error = %error, "refused");
+    fn refuse(&self, origin: &Origin, error: &Error) {
+        tracing::warn!(mount = %self, %origin, error = %error, "refused");
         self.set_error(error);
         let kind = if error.status == Status::TargetRefused { kind::TARGET_REFUSED } else { kind::REFUSED };
         self.hub.emit(kind, || {
             Row::new(if kind == kind::TARGET_REFUSED { "target refused" } else { "refused" })
                 .int("mount", self.handle())
                 .text("protocol", self.protocol.as_str())
-                .text("origin", origin)
+                .text("origin", origin.to_string())
                 .text("target", self.target_text())
                 .failure(Some(error))
         });
@@ -365,7 +365,7 @@ where
 struct Tunnel {
     local: LocalStream,
     stream: TunnelStream,
-    origin: String,
+    origin: Origin,
     permit: Permit,
     descriptor: Descriptor,
 }
@@ -390,7 +390,7 @@ async fn carry(shared: &Arc<Shared>, mount: &Arc<Mount>, tunnel: Tunnel) {
     let live = shared.streams.add(&permit, origin, stream.connection().clone());
     mount.streams_total.fetch_add(1, Ordering::Relaxed);
     shared.hub.emit(kind::STREAM_OPENED, || live.event("stream opened"));
-    tracing::debug!(mount = %mount, stream = live.id, origin = live.origin, peer = %live.peer(), "stream opened");
+    tracing::debug!(mount = %mount, stream = live.id, origin = %live.origin, peer = %live.peer(), "stream opened");
     live.bytes.sent.fetch_add(stream.early() as u64, Ordering::Relaxed);
     let copying = AssertUnwindSafe(splice(&local, &mut stream, &live.bytes)).catch_unwind();
     let reason = tokio::select! {

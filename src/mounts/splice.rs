@@ -15,7 +15,7 @@ use std::{
 use super::local::LocalStream;
 use crate::{
     fault,
-    network::{CHUNK, Failed, TunnelStream},
+    network::{Failed, TunnelStream, with_scratch},
 };
 
 /// Most times that something is moved before the task lets others run.
@@ -94,13 +94,10 @@ pub async fn splice(local: &LocalStream, stream: &mut TunnelStream, bytes: &Byte
 /// What a client sends first. For one that sends nothing, or is gone, this waits for ever.
 pub async fn first_bytes(local: &LocalStream) -> Vec<u8> {
     poll_fn(|cx| {
-        // Nothing is held for a client that has not sent anything.
-        ready!(local.poll_readable(cx));
-        let mut bytes = vec![0; CHUNK];
-        match ready!(local.poll_read(cx, &mut bytes)) {
+        with_scratch(|buffer| match ready!(local.poll_read(cx, buffer)) {
             Ok(0) | Err(_) => Poll::Pending,
-            Ok(read) => Poll::Ready(bytes[..read].to_vec()),
-        }
+            Ok(read) => Poll::Ready(buffer[..read].to_vec()),
+        })
     })
     .await
 }
@@ -213,6 +210,7 @@ impl Direction {
     ) -> Poll<Result<(), Failed>> {
         match self.way {
             Way::Out => stream.poll_close(cx).map_err(Failed::Stream),
+            // Also if the socket is closed right afterwards: a forked child may have a copy of it.
             Way::In => Poll::Ready(match local.shut_down_write() {
                 // The other end has closed both ways already, after all was delivered.
                 Err(error) if error.kind() == io::ErrorKind::NotConnected => Ok(()),

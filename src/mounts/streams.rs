@@ -2,16 +2,21 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
+    fmt,
+    future::poll_fn,
+    net::SocketAddr,
+    path::PathBuf,
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
+    task::Poll,
     time::Instant,
 };
 
+use futures::task::AtomicWaker;
 use libp2p::PeerId;
 use parking_lot::{Mutex, RwLock};
-use tokio_util::sync::CancellationToken;
 
 use super::{
     Kind, Mount,
@@ -98,20 +103,45 @@ pub struct Ending {
     mount: u64,
     peer: PeerId,
     asked: Mutex<Option<Reason>>,
-    token: CancellationToken,
+    is_asked: AtomicBool,
+    task: AtomicWaker,
 }
 
 impl Ending {
     /// Asks the stream to end; it is reset.
     pub fn end(&self, reason: Reason) {
         self.asked.lock().get_or_insert(reason);
-        self.token.cancel();
+        self.is_asked.store(true, Ordering::Release);
+        self.task.wake();
     }
 
-    /// Returns why when somebody wants the stream to end.
+    /// Returns why when somebody wants the stream to end. One task at a time may wait for it: the stream's.
     pub async fn asked(&self) -> Reason {
-        self.token.cancelled().await;
+        poll_fn(|cx| {
+            self.task.register(cx.waker());
+            if self.is_asked.load(Ordering::Acquire) { Poll::Ready(()) } else { Poll::Pending }
+        })
+        .await;
         self.asked.lock().unwrap_or(Reason::Requested)
+    }
+}
+
+/// Who a stream was opened for. Written out only where somebody wants to read it.
+#[derive(Clone, Debug)]
+pub enum Origin {
+    Peer(PeerId),
+    Client(SocketAddr),
+    /// Of its clients only the path of the socket is known.
+    Unix(PathBuf),
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Origin::Peer(peer) => write!(f, "/p2p/{peer}"),
+            Origin::Client(address) => address.fmt(f),
+            Origin::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
     }
 }
 
@@ -120,7 +150,7 @@ pub struct LiveStream {
     /// Counts from 0 in each node, as in Kubo.
     pub id: u64,
     pub mount: Arc<Mount>,
-    pub origin: String,
+    pub origin: Origin,
     pub connection: Arc<Connection>,
     pub bytes: Bytes,
     pub ending: Arc<Ending>,
@@ -139,7 +169,7 @@ impl LiveStream {
             .int("mount", self.mount.handle())
             .text("side", self.mount.kind().name())
             .text("protocol", self.mount.protocol().as_str())
-            .text("origin", &*self.origin)
+            .text("origin", self.origin.to_string())
             .text("target", self.mount.target_text())
             .text("peer", self.peer().to_string())
             .int("bytes_in", received)
@@ -156,7 +186,7 @@ impl LiveStream {
             .int("mount", self.mount.handle())
             .text("protocol", self.mount.protocol().as_str())
             .text("peer", self.peer().to_string())
-            .text("origin", &*self.origin)
+            .text("origin", self.origin.to_string())
             .text("target", self.mount.target_text())
             .text("path", self.connection.path())
             .text("transport", self.connection.transport())
@@ -183,7 +213,7 @@ struct Counts {
 }
 
 impl StreamTable {
-    pub fn add(&self, permit: &Permit, origin: String, connection: Arc<Connection>) -> Arc<LiveStream> {
+    pub fn add(&self, permit: &Permit, origin: Origin, connection: Arc<Connection>) -> Arc<LiveStream> {
         let stream = Arc::new(LiveStream {
             id: self.next.fetch_add(1, Ordering::Relaxed),
             mount: permit.mount.clone(),
@@ -266,7 +296,13 @@ impl StreamTable {
         *counts.peers.entry(peer).or_default() += 1;
         drop(counts);
         mount.count_stream(true);
-        let ending = Ending { mount: mount.id(), peer, asked: Mutex::new(None), token: CancellationToken::new() };
+        let ending = Ending {
+            mount: mount.id(),
+            peer,
+            asked: Mutex::new(None),
+            is_asked: AtomicBool::new(false),
+            task: AtomicWaker::new(),
+        };
         let permit = Permit {
             table: self.clone(),
             mount: mount.clone(),

@@ -42,7 +42,7 @@ use self::{
 };
 pub use self::{
     connections::{Connection, Pin},
-    streams::{Admission, CHUNK, Failed, Inbound, Registration, TunnelStream},
+    streams::{Admission, Failed, Inbound, Registration, TunnelStream, with_scratch},
 };
 use crate::{
     address,

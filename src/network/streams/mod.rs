@@ -22,7 +22,7 @@ use self::transfer::{Link, Sink, Source};
 pub use self::{
     behaviour::{Behaviour, Failure, limits as behaviour_limits},
     registry::{Admission, Inbound, Registration, Registry},
-    transfer::{CHUNK, Failed},
+    transfer::{Failed, with_scratch},
 };
 use super::{
     connections::{Connection, StreamGuard},

@@ -15,7 +15,7 @@ use futures::{AsyncRead, AsyncWrite};
 use crate::network::yamux;
 
 /// Most bytes moved at a time by way of the thread's buffer.
-pub const CHUNK: usize = 64 * 1024;
+const CHUNK: usize = 64 * 1024;
 
 /// Reads into buffers, the first of them first, and says how much: 0 at its end.
 pub trait Source: FnOnce(&mut Context<'_>, &mut [IoSliceMut<'_>]) -> Poll<io::Result<usize>> {}
@@ -41,8 +41,8 @@ thread_local! {
     static SCRATCH: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }
 
-/// The thread's buffer, of [`CHUNK`] bytes.
-fn with_scratch<R>(work: impl FnOnce(&mut [u8]) -> R) -> R {
+/// The thread's buffer, of [`CHUNK`] bytes. `work` must not ask for it again.
+pub fn with_scratch<R>(work: impl FnOnce(&mut [u8]) -> R) -> R {
     SCRATCH.with_borrow_mut(|buffer| {
         buffer.resize(CHUNK, 0);
         work(buffer)
