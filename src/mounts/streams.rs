@@ -7,8 +7,8 @@ use std::{
     net::SocketAddr,
     path::PathBuf,
     sync::{
-        Arc,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        Arc, OnceLock,
+        atomic::{AtomicU64, Ordering},
     },
     task::Poll,
     time::Instant,
@@ -102,27 +102,26 @@ impl From<End> for Reason {
 pub struct Ending {
     mount: u64,
     peer: PeerId,
-    asked: Mutex<Option<Reason>>,
-    is_asked: AtomicBool,
+    asked: OnceLock<Reason>,
+    /// The stream's task.
     task: AtomicWaker,
 }
 
 impl Ending {
     /// Asks the stream to end; it is reset.
     pub fn end(&self, reason: Reason) {
-        self.asked.lock().get_or_insert(reason);
-        self.is_asked.store(true, Ordering::Release);
+        // Whoever asks first is right.
+        let _ = self.asked.set(reason);
         self.task.wake();
     }
 
-    /// Returns why when somebody wants the stream to end. One task at a time may wait for it: the stream's.
+    /// Returns why when somebody wants the stream to end. Only the stream's own task may wait for it.
     pub async fn asked(&self) -> Reason {
         poll_fn(|cx| {
             self.task.register(cx.waker());
-            if self.is_asked.load(Ordering::Acquire) { Poll::Ready(()) } else { Poll::Pending }
+            self.asked.get().map_or(Poll::Pending, |reason| Poll::Ready(*reason))
         })
-        .await;
-        self.asked.lock().unwrap_or(Reason::Requested)
+        .await
     }
 }
 
@@ -296,13 +295,7 @@ impl StreamTable {
         *counts.peers.entry(peer).or_default() += 1;
         drop(counts);
         mount.count_stream(true);
-        let ending = Ending {
-            mount: mount.id(),
-            peer,
-            asked: Mutex::new(None),
-            is_asked: AtomicBool::new(false),
-            task: AtomicWaker::new(),
-        };
+        let ending = Ending { mount: mount.id(), peer, asked: OnceLock::new(), task: AtomicWaker::new() };
         let permit = Permit {
             table: self.clone(),
             mount: mount.clone(),
