@@ -210,7 +210,7 @@ impl Direction {
     ) -> Poll<Result<(), Failed>> {
         match self.way {
             Way::Out => stream.poll_close(cx).map_err(Failed::Stream),
-            // Also if the socket is closed right afterwards: a forked child may have a copy of it.
+            // Needed even where the socket is closed right afterwards: a copy of it in a forked child would keep it open.
             Way::In => Poll::Ready(match local.shut_down_write() {
                 // The other end has closed both ways already, after all was delivered.
                 Err(error) if error.kind() == io::ErrorKind::NotConnected => Ok(()),

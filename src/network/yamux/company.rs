@@ -1,11 +1,11 @@
 //! Whether small frames wait for those of other streams.
 
 /// A write to the socket costs much the same for one frame as for ten. Where the last write carried frames of several
-/// streams, more of them are likely to follow soon: then the tasks that are ready have their turn first, once. What a stream
-/// has to say while it is the only one that speaks never waits.
+/// streams, more of them are likely to follow soon: then the tasks that are ready have their turn first, once. A stream that
+/// speaks alone waits no more than once after others have spoken.
 #[derive(Default)]
 pub(super) struct Company {
-    /// A stream with a frame that waits to be written, and whether there is another such stream.
+    /// A stream with a frame that was added since the last write, and whether there is another such stream.
     stream: Option<u32>,
     several: bool,
     /// The last write carried frames of several streams.
@@ -14,17 +14,24 @@ pub(super) struct Company {
 }
 
 impl Company {
-    /// There is a frame of `stream` to be written.
+    /// There is a frame of `stream` to be written. Those of the connection itself, 0, are nobody's company.
     pub(super) fn add(&mut self, stream: u32) {
-        self.several |= *self.stream.get_or_insert(stream) != stream;
+        if stream != 0 {
+            self.several |= *self.stream.get_or_insert(stream) != stream;
+        }
     }
 
-    /// Whether writing should wait for others: true at most once before a write.
+    /// A stream was handed out, and the connection is polled again before anybody has had a turn.
+    pub(super) fn go_on(&mut self) {
+        self.waited = false;
+    }
+
+    /// Whether writing should wait for others: true at most once before a write, or before the next stream is handed out.
     pub(super) fn is_awaited(&mut self) -> bool {
         self.expected && !std::mem::replace(&mut self.waited, true)
     }
 
-    /// The frames are on their way.
+    /// The socket has taken frames.
     pub(super) fn leave(&mut self) {
         *self = Company { expected: self.several, ..Company::default() };
     }
@@ -48,7 +55,7 @@ mod tests {
     fn who_speaks_alone_does_not_wait() {
         let mut company = Company::default();
         for stream in [1, 1, 3, 5, 5] {
-            assert_eq!(write(&mut company, &[stream, stream]), [false, false]);
+            assert_eq!(write(&mut company, &[stream, 0, stream]), [false, false]);
         }
     }
 
@@ -59,5 +66,17 @@ mod tests {
         assert_eq!(write(&mut company, &[3, 1, 5]), [true, false]);
         assert_eq!(write(&mut company, &[1]), [true, false], "others may still come");
         assert_eq!(write(&mut company, &[1, 1]), [false, false], "nobody came");
+    }
+
+    #[test]
+    fn streams_that_are_handed_out_one_after_the_other_leave_together() {
+        let mut company = Company::default();
+        write(&mut company, &[1, 3]);
+        for stream in [5, 7, 9] {
+            company.add(stream);
+            assert!(company.is_awaited());
+            company.go_on();
+        }
+        assert_eq!(write(&mut company, &[]), [true, false]);
     }
 }

@@ -138,7 +138,7 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Muxer<C> {
             if self.core.output.is_empty() {
                 break;
             }
-            if total == 0 && self.core.output.waits_for_company() {
+            if total == 0 && !self.needs_flush && self.core.output.waits_for_company() {
                 return Ok(true);
             }
             match self.core.output.poll_write(cx, &mut self.socket)? {

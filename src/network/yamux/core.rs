@@ -134,6 +134,7 @@ impl Core {
         self.next_id = id.checked_add(2);
         let inner = Inner::new(id, self.shared.clone(), reservation);
         self.greet(&inner, SYN);
+        self.output.goes_on();
         self.streams.insert(id, inner.clone());
         self.unacknowledged += 1;
         Some(Stream::new(inner))
@@ -145,6 +146,7 @@ impl Core {
             let stream = self.waiting.pop_front()?;
             if stream.inner().state.lock().end.is_none() {
                 self.greet(stream.inner(), ACK);
+                self.output.goes_on();
                 return Some(stream);
             }
         }

@@ -166,6 +166,11 @@ impl Output {
         self.len < GATHER && self.company.is_awaited()
     }
 
+    /// A stream was handed out; see [`Company`].
+    pub(super) fn goes_on(&mut self) {
+        self.company.go_on();
+    }
+
     fn pool(&self) -> &Pool {
         &self.shared.pool
     }

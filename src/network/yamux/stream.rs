@@ -52,7 +52,7 @@ pub fn unbox(boxed: &mut (impl AsyncRead + Unpin)) -> Option<Stream> {
 /// kinds, and with [`io::ErrorKind::BrokenPipe`] after `poll_close`.
 ///
 /// `poll_flush` is always ready: the connection sends queued data by itself. `poll_close` is ready when all data and
-/// the FIN have left for the connection's socket; the other direction lives on.
+/// the FIN are in what the connection writes next; the other direction lives on.
 ///
 /// Dropping a stream that is not finished in both directions resets it, whatever is still queued.
 pub struct Stream {

@@ -375,38 +375,127 @@ async fn streams_take_turns() {
     .await;
 }
 
-#[tokio::test]
-async fn small_frames_wait_once_where_several_streams_speak_and_never_where_one_does() {
-    let (a, mut raw) = pipe(100_000);
-    let mut muxer = client(a, Config::default());
-    let mut open = || match poll_once(|cx| muxer.poll_outbound_unpin(cx)) {
-        Poll::Ready(Ok(stream)) => stream,
-        other => panic!("{other:?}"),
-    };
-    let mut streams = [open(), open(), open()];
-    // How many of these streams' bytes are with the remote after one turn of the connection, and whether it wants another.
-    let mut turn = |speaking: &[usize]| {
+/// A connection that is polled by hand, with its streams and the other end.
+struct Turns {
+    muxer: Muxer<Slow>,
+    streams: Vec<Stream>,
+    raw: End,
+}
+
+/// A pipe that is not done with flushing when it is asked for the first time.
+struct Slow {
+    pipe: End,
+    flushes: usize,
+}
+
+impl Turns {
+    fn new(streams: usize, flushes: usize) -> Self {
+        let (pipe, raw) = pipe(100_000);
+        let mut muxer = client(Slow { pipe, flushes }, Config::default());
+        let open = |_| match poll_once(|cx| muxer.poll_outbound_unpin(cx)) {
+            Poll::Ready(Ok(stream)) => stream,
+            other => panic!("{other:?}"),
+        };
+        let streams = (0..streams).map(open).collect();
+        Turns { muxer, streams, raw }
+    }
+
+    fn write(&mut self, speaking: &[usize]) {
         for stream in speaking {
-            let written = poll_once(|cx| Pin::new(&mut streams[*stream]).poll_write(cx, b"x"));
+            let written = poll_once(|cx| Pin::new(&mut self.streams[*stream]).poll_write(cx, b"x"));
             assert!(matches!(written, Poll::Ready(Ok(1))));
         }
-        let again = Arc::<Flag>::default();
-        assert!(muxer.poll_unpin(&mut Context::from_waker(&again.clone().into())).is_pending());
+    }
+
+    /// How many of the streams' bytes have come to the other end since the last time.
+    fn arrived(&mut self) -> usize {
         let mut arrived = [0; 10_000];
-        let n = match poll_once(|cx| Pin::new(&mut raw).poll_read(cx, &mut arrived)) {
+        let n = match poll_once(|cx| Pin::new(&mut self.raw).poll_read(cx, &mut arrived)) {
             Poll::Ready(read) => read.unwrap(),
             Poll::Pending => 0,
         };
-        (arrived[..n].iter().filter(|byte| **byte == b'x').count(), again.0.load(Ordering::SeqCst))
-    };
-    assert_eq!(turn(&[0, 1]), (2, false), "nothing is known yet");
-    assert_eq!(turn(&[2]), (0, true), "others may follow");
-    assert_eq!(turn(&[0]), (2, false), "but only one turn later");
-    assert_eq!(turn(&[1]), (0, true));
-    assert_eq!(turn(&[]), (1, false), "nobody followed");
-    for _ in 0..3 {
-        assert_eq!(turn(&[1]), (1, false), "it speaks alone");
+        arrived[..n].iter().filter(|byte| **byte == b'x').count()
     }
+
+    /// These streams write; what has arrived after one turn of the connection, and whether it wants another.
+    fn turn(&mut self, speaking: &[usize]) -> (usize, bool) {
+        self.write(speaking);
+        let again = Arc::<Flag>::default();
+        assert!(self.muxer.poll_unpin(&mut Context::from_waker(&again.clone().into())).is_pending());
+        (self.arrived(), again.0.load(Ordering::SeqCst))
+    }
+}
+
+impl AsyncRead for Slow {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.pipe).poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for Slow {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.pipe).poll_write(cx, buf)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.flushes.checked_sub(1) {
+            Some(left) => {
+                self.flushes = left;
+                Poll::Pending
+            }
+            None => Poll::Ready(Ok(())),
+        }
+    }
+
+    fn poll_close(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.pipe).poll_close(cx)
+    }
+}
+
+#[tokio::test]
+async fn small_frames_wait_once_where_several_streams_speak_and_never_where_one_does() {
+    let mut alone = Turns::new(1, 0);
+    for _ in 0..3 {
+        assert_eq!(alone.turn(&[0]), (1, false), "the connection's own ping is no company");
+    }
+    let mut several = Turns::new(3, 0);
+    assert_eq!(several.turn(&[0, 1]), (2, false), "nothing is known yet");
+    assert_eq!(several.turn(&[2]), (0, true), "others may follow");
+    assert_eq!(several.turn(&[0]), (2, false), "but only one turn later");
+    assert_eq!(several.turn(&[1]), (0, true));
+    assert_eq!(several.turn(&[]), (1, false), "nobody followed");
+    for _ in 0..3 {
+        assert_eq!(several.turn(&[1]), (1, false), "it speaks alone");
+    }
+}
+
+#[tokio::test]
+async fn streams_that_are_opened_in_one_turn_leave_together() {
+    let mut turns = Turns::new(2, 0);
+    assert_eq!(turns.turn(&[0, 1]), (2, false));
+    for stream in [2, 3] {
+        let opened = poll_once(|cx| turns.muxer.poll_outbound_unpin(cx));
+        let Poll::Ready(Ok(opened)) = opened else { panic!("{opened:?}") };
+        turns.streams.push(opened);
+        assert_eq!(turns.turn(&[stream]), (0, true));
+    }
+    assert_eq!(turns.turn(&[]), (2, false));
+}
+
+#[tokio::test]
+async fn nothing_waits_behind_a_flush_that_is_due() {
+    let mut turns = Turns::new(3, 1);
+    assert_eq!(turns.turn(&[0, 1]), (2, false));
+    assert_eq!(turns.turn(&[2]), (1, false));
+}
+
+#[tokio::test]
+async fn what_waits_for_others_is_sent_before_the_connection_closes() {
+    let mut turns = Turns::new(3, 0);
+    assert_eq!(turns.turn(&[0, 1]), (2, false));
+    assert_eq!(turns.turn(&[2]), (0, true));
+    assert!(poll_once(|cx| turns.muxer.poll_close_unpin(cx)).is_ready());
+    assert_eq!(turns.arrived(), 1);
 }
 
 #[tokio::test]
