@@ -1,4 +1,4 @@
-//! Connections within a machine do not use BBR.
+//! Connections to peers at loopback addresses do not use BBR.
 
 use std::net::IpAddr;
 
@@ -11,7 +11,7 @@ const PACED: &[u8] = b"bbr";
 /// tcp(7)).
 const RENO: &[u8] = b"reno";
 
-/// Takes a connection over the loopback addresses off BBR, if that is the system's default for congestion control. BBR spreads
+/// Takes a connection to a loopback address off BBR, if that is the system's default for congestion control. BBR spreads
 /// over time what it sends, to keep the queues of the path short. Here there is no path, and the timers take a tenth of the
 /// processor's time. The kernel goes on pacing with Reno, but at rates that hold nothing back. Other connections keep what the
 /// system has chosen.
@@ -36,7 +36,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_bbr_and_only_on_the_loopback_interface_is_unwanted() {
+    fn only_bbr_and_only_towards_loopback_addresses_is_unwanted() {
         for (peer, name, unwanted) in [
             ("127.0.0.1", "bbr", true),
             ("127.9.9.9", "bbr2", true),
@@ -52,7 +52,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_connection_within_the_machine_is_taken_off_bbr() {
+    async fn a_connection_to_a_loopback_address_is_taken_off_bbr() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let connection = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
         let socket = SockRef::from(&connection);

@@ -1,8 +1,8 @@
 //! Whether small frames wait for those of other streams.
 
 /// A write to the socket costs much the same for one frame as for ten. Where the last write carried frames of several
-/// streams, more of them are likely to follow soon: then the tasks that are ready have their turn first, once. A stream that
-/// speaks alone waits no more than once after others have spoken.
+/// streams, more of them are likely to follow soon: then the tasks that are ready have their turn first. A stream that speaks
+/// alone waits no more than once after others have spoken. Only little waits, see `Output::waits_for_company`.
 #[derive(Default)]
 pub(super) struct Company {
     /// A stream with a frame that was added since the last write, and whether there is another such stream.
@@ -21,7 +21,8 @@ impl Company {
         }
     }
 
-    /// A stream was handed out, and the connection is polled again before anybody has had a turn.
+    /// A stream was handed out, and the connection is polled again before anybody has had a turn. However many follow, each adds
+    /// a frame to what waits, so that it is soon enough to be written.
     pub(super) fn go_on(&mut self) {
         self.waited = false;
     }

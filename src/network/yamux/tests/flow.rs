@@ -407,14 +407,18 @@ impl Turns {
         }
     }
 
-    /// How many of the streams' bytes have come to the other end since the last time.
+    /// What has come to the other end since the last time.
+    fn received(&mut self) -> Vec<u8> {
+        let mut received = [0; 20_000];
+        match poll_once(|cx| Pin::new(&mut self.raw).poll_read(cx, &mut received)) {
+            Poll::Ready(read) => received[..read.unwrap()].to_vec(),
+            Poll::Pending => Vec::new(),
+        }
+    }
+
+    /// How many of the streams' bytes are in it.
     fn arrived(&mut self) -> usize {
-        let mut arrived = [0; 10_000];
-        let n = match poll_once(|cx| Pin::new(&mut self.raw).poll_read(cx, &mut arrived)) {
-            Poll::Ready(read) => read.unwrap(),
-            Poll::Pending => 0,
-        };
-        arrived[..n].iter().filter(|byte| **byte == b'x').count()
+        self.received().iter().filter(|byte| **byte == b'x').count()
     }
 
     /// These streams write; what has arrived after one turn of the connection, and whether it wants another.
@@ -480,6 +484,27 @@ async fn streams_that_are_opened_in_one_turn_leave_together() {
         assert_eq!(turns.turn(&[stream]), (0, true));
     }
     assert_eq!(turns.turn(&[]), (2, false));
+}
+
+#[tokio::test]
+async fn streams_that_are_accepted_in_one_turn_are_acknowledged_together_and_not_put_off_for_ever() {
+    let mut turns = Turns::new(2, 0);
+    assert_eq!(turns.turn(&[0, 1]), (2, false));
+    let mut accepted = 0;
+    loop {
+        turns.raw.send(Kind::WindowUpdate, SYN, 2 * (accepted + 1), 0).await;
+        let again = Arc::<Flag>::default();
+        assert!(turns.muxer.poll_unpin(&mut Context::from_waker(&again.clone().into())).is_pending());
+        let Poll::Ready(Ok(stream)) = poll_once(|cx| turns.muxer.poll_inbound_unpin(cx)) else { panic!("no stream") };
+        turns.streams.push(stream);
+        let acknowledged = turns.received().len();
+        if acknowledged > 0 {
+            assert!(accepted > 1 && acknowledged >= 8 * 1024, "{acknowledged} bytes after {accepted} streams");
+            break;
+        }
+        accepted += 1;
+        assert!(accepted < 1000, "the remote waits for its streams");
+    }
 }
 
 #[tokio::test]
