@@ -134,7 +134,6 @@ impl Core {
         self.next_id = id.checked_add(2);
         let inner = Inner::new(id, self.shared.clone(), reservation);
         self.greet(&inner, SYN);
-        self.output.goes_on();
         self.streams.insert(id, inner.clone());
         self.unacknowledged += 1;
         Some(Stream::new(inner))
@@ -146,7 +145,6 @@ impl Core {
             let stream = self.waiting.pop_front()?;
             if stream.inner().state.lock().end.is_none() {
                 self.greet(stream.inner(), ACK);
-                self.output.goes_on();
                 return Some(stream);
             }
         }
@@ -156,8 +154,9 @@ impl Core {
         Reservation::new(self.config.budget.as_ref(), &self.shared.growth, INITIAL_WINDOW as usize)
     }
 
-    /// Lets the next frame of the stream carry `flag`.
-    fn greet(&self, inner: &Arc<Inner>, flag: u16) {
+    /// Lets the next frame of a stream that is handed out carry `flag`.
+    fn greet(&mut self, inner: &Arc<Inner>, flag: u16) {
+        self.output.company.go_on();
         let mut state = inner.state.lock();
         state.greeting = flag;
         state.unacknowledged = flag == SYN;

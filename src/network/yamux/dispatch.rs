@@ -23,8 +23,8 @@ impl Core {
         Ok(long)
     }
 
-    /// Handles the first `n` bytes of `chunk`, read in the expectation of a long frame. If there is much of a long frame it stays there; what comes behind that
-    /// goes to `input`.
+    /// Handles the first `n` bytes of `chunk`, read in the expectation of a long frame. If there is much of one it stays
+    /// there; what comes behind that goes to `input`.
     pub(super) fn parse_chunk(&mut self, chunk: Vec<u8>, n: usize, input: &mut Input) -> Result<(), Violation> {
         let (parsed, long) = self.parse_bytes(&chunk[..n], BODY)?;
         if long {

@@ -132,7 +132,7 @@ pub(super) struct Output {
     limit: usize,
     /// The socket has taken less than it was given, and not yet once all: what encrypts takes more than the socket does.
     blocked: bool,
-    company: Company,
+    pub(super) company: Company,
 }
 
 impl Output {
@@ -164,11 +164,6 @@ impl Output {
     /// Whether what is there is so little that it should wait for frames of other streams; see [`Company`].
     pub(super) fn waits_for_company(&mut self) -> bool {
         self.len < GATHER && self.company.is_awaited()
-    }
-
-    /// A stream was handed out; see [`Company`].
-    pub(super) fn goes_on(&mut self) {
-        self.company.go_on();
     }
 
     fn pool(&self) -> &Pool {

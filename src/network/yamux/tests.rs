@@ -13,11 +13,8 @@ use std::{
     future::{Future, poll_fn},
     io,
     pin::Pin,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-    task::{Context, Poll, Wake},
+    sync::Arc,
+    task::{Context, Poll},
     time::Duration,
 };
 
@@ -29,7 +26,7 @@ use tokio::{
 };
 
 use self::pipe::{End, pipe};
-use super::{Config, Muxer, Stream};
+use super::{Config, Muxer, Stream, fuzzing::Flag};
 
 /// Runs a test with a time limit.
 async fn limited<F: Future>(test: F) -> F::Output {
@@ -201,16 +198,6 @@ async fn read_pattern<R: AsyncRead + Unpin>(stream: &mut R, seed: u64) -> u64 {
             assert_eq!(*byte, pattern(seed, received + i as u64), "byte {}", received + i as u64);
         }
         received += n as u64;
-    }
-}
-
-/// A waker that tells whether it was used.
-#[derive(Default)]
-struct Flag(AtomicBool);
-
-impl Wake for Flag {
-    fn wake(self: Arc<Self>) {
-        self.0.store(true, Ordering::SeqCst);
     }
 }
 

@@ -19,7 +19,7 @@ use super::{
 
 /// Whether somebody was woken.
 #[derive(Default)]
-pub(super) struct Flag(AtomicBool);
+pub struct Flag(AtomicBool);
 
 impl Wake for Flag {
     fn wake(self: Arc<Self>) {
@@ -28,7 +28,7 @@ impl Wake for Flag {
 }
 
 impl Flag {
-    pub(super) fn take(&self) -> bool {
+    pub fn take(&self) -> bool {
         self.0.swap(false, Ordering::Relaxed)
     }
 }

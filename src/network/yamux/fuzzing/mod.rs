@@ -13,7 +13,7 @@ mod socket;
 
 #[cfg(test)]
 pub use self::{
-    local::{read_direct, read_either, write_direct, write_either},
+    local::{Flag, read_direct, read_either, write_direct, write_either},
     socket::poll_write_slices,
 };
 use self::{

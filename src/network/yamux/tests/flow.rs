@@ -426,7 +426,7 @@ impl Turns {
         self.write(speaking);
         let again = Arc::<Flag>::default();
         assert!(self.muxer.poll_unpin(&mut Context::from_waker(&again.clone().into())).is_pending());
-        (self.arrived(), again.0.load(Ordering::SeqCst))
+        (self.arrived(), again.take())
     }
 }
 

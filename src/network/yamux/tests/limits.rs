@@ -275,7 +275,7 @@ async fn whoever_waits_for_a_stream_is_woken() {
             assert!(muxer.poll_outbound_unpin(&mut Context::from_waker(&waker)).is_pending());
             raw.send(kind, flags, id, 0).await;
             let polled = poll_fn(|cx| Poll::Ready(muxer.poll_unpin(cx).is_pending())).await;
-            assert!(polled && flag.0.load(Ordering::SeqCst));
+            assert!(polled && flag.take());
             assert!(poll_once(|cx| muxer.poll_outbound_unpin(cx)).is_ready());
         }
 
@@ -286,7 +286,7 @@ async fn whoever_waits_for_a_stream_is_woken() {
         assert!(muxer.poll_inbound_unpin(&mut Context::from_waker(&waker)).is_pending());
         raw.send(Kind::WindowUpdate, SYN, 2, 0).await;
         let polled = poll_fn(|cx| Poll::Ready(muxer.poll_unpin(cx).is_pending())).await;
-        assert!(polled && flag.0.load(Ordering::SeqCst));
+        assert!(polled && flag.take());
     })
     .await;
 }
