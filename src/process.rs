@@ -81,7 +81,17 @@ impl<T> Default for PerProcess<T> {
     }
 }
 
-static RUNTIME: PerProcess<Runtime> = PerProcess::new();
+static RUNTIME: PerProcess<Engine> = PerProcess::new();
+
+/// What runs the tasks, for as long as the process lives.
+struct Engine {
+    handle: Handle,
+    /// Unless its only thread has it.
+    _runtime: Option<Runtime>,
+}
+
+/// Of the runtime's threads.
+const THREAD_NAME: &str = "p2pmount";
 
 /// What every thread of the library runs first. The C boundary blocks all signals here.
 static THREAD_START: OnceCell<fn()> = OnceCell::new();
@@ -116,24 +126,41 @@ pub fn runtime(threads: usize) -> Result<Handle> {
         let made = threads_can_be_made();
         drop(release);
         made.map_err(failed)?;
-        Builder::new_multi_thread()
+        Engine::start(threads).map_err(failed)
+    })?;
+    Ok(made.handle.clone())
+}
+
+impl Engine {
+    fn start(threads: usize) -> std::io::Result<Engine> {
+        // One thread alone needs no means to share work with others: that spares it a quarter of what it does itself between two
+        // system calls.
+        let mut builder = if threads == 1 { Builder::new_current_thread() } else { Builder::new_multi_thread() };
+        let runtime = builder
             .worker_threads(threads)
             // A task may move a few hundred KiB at a time. After so many of them the runtime looks which other sockets have
             // become ready: by default only after 61, which full streams make others wait for.
             .event_interval(4)
             .max_blocking_threads(8)
-            .thread_name("p2pmount")
+            .thread_name(THREAD_NAME)
             .on_thread_start(thread_start)
             .enable_all()
-            .build()
-            .map_err(failed)
-    })?;
-    Ok(made.handle().clone())
+            .build()?;
+        let handle = runtime.handle().clone();
+        if threads > 1 {
+            return Ok(Engine { handle, _runtime: Some(runtime) });
+        }
+        std::thread::Builder::new().name(THREAD_NAME.into()).spawn(move || {
+            thread_start();
+            runtime.block_on(std::future::pending::<()>());
+        })?;
+        Ok(Engine { handle, _runtime: None })
+    }
 }
 
 /// Worker threads of the runtime, 0 before the first node.
 pub fn threads() -> usize {
-    RUNTIME.get().map_or(0, |runtime| runtime.metrics().num_workers())
+    RUNTIME.get().map_or(0, |engine| engine.handle.metrics().num_workers())
 }
 
 fn default_threads() -> usize {
