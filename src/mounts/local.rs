@@ -3,25 +3,32 @@
 use std::{
     fs::File,
     io::{self, IoSlice, IoSliceMut},
-    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
-    os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr},
+    os::{
+        fd::OwnedFd,
+        unix::fs::{FileTypeExt, MetadataExt, PermissionsExt},
+    },
     path::{Path, PathBuf},
     sync::atomic::{AtomicBool, Ordering},
-    task::{Context, Poll, ready},
+    task::{Context, Poll},
     time::{Duration, Instant},
 };
 
 use rustix::{
     fs::{FlockOperation, flock},
     io::Errno,
+    net::{SocketFlags, acceptfrom_with},
 };
-use socket2::{Domain, SockAddr, SockRef, Socket, Type};
+use socket2::{Domain, SockAddr, Type};
 use tokio::{
-    io::Interest,
-    net::{TcpListener, TcpStream, UnixListener, UnixStream},
+    io::{Interest, unix::AsyncFd},
+    net::{UnixListener, UnixStream},
 };
 
-use super::streams::Origin;
+use super::{
+    socket::{self, Socket},
+    streams::Origin,
+};
 use crate::{
     address::{DnsFamily, LocalAddress},
     error::{Error, Result, Status, describe},
@@ -37,26 +44,12 @@ const QUEUE_PAUSE_LONGEST: Duration = Duration::from_millis(50);
 
 /// One end of a local connection. Dropped before `finish`, it is reset: the other end sees ECONNRESET, not an end of file.
 pub struct LocalStream {
-    socket: Stream,
+    socket: Socket,
     finished: AtomicBool,
 }
 
-enum Stream {
-    Tcp(TcpStream),
-    Unix(UnixStream),
-}
-
-macro_rules! each {
-    ($self:expr, $socket:ident => $what:expr) => {
-        match &$self.socket {
-            Stream::Tcp($socket) => $what,
-            Stream::Unix($socket) => $what,
-        }
-    };
-}
-
 impl LocalStream {
-    fn new(socket: Stream) -> Self {
+    fn new(socket: Socket) -> Self {
         LocalStream { socket, finished: AtomicBool::new(false) }
     }
 
@@ -65,38 +58,21 @@ impl LocalStream {
     }
 
     pub fn poll_read_vectored(&self, cx: &mut Context<'_>, buffers: &mut [IoSliceMut<'_>]) -> Poll<io::Result<usize>> {
-        loop {
-            ready!(each!(self, socket => socket.poll_read_ready(cx)))?;
-            match each!(self, socket => socket.try_read_vectored(buffers)) {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                result => return Poll::Ready(result),
-            }
-        }
+        self.socket.poll_read(cx, buffers)
     }
 
     pub fn poll_write_vectored(&self, cx: &mut Context<'_>, bytes: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
-        loop {
-            ready!(each!(self, socket => socket.poll_write_ready(cx)))?;
-            match each!(self, socket => socket.try_write_vectored(bytes)) {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                result => return Poll::Ready(result),
-            }
-        }
+        self.socket.poll_write(cx, bytes)
     }
 
     /// Ends the direction towards the other end; what was written before is still delivered.
     pub fn shut_down_write(&self) -> io::Result<()> {
-        each!(self, socket => SockRef::from(socket).shutdown(std::net::Shutdown::Write))
+        self.socket.system().shutdown(Shutdown::Write)
     }
 
     /// Returns when the other end has reset the connection.
     pub async fn was_reset(&self) {
-        loop {
-            match each!(self, socket => socket.ready(Interest::ERROR).await) {
-                Ok(ready) if !ready.is_error() => tokio::task::yield_now().await,
-                _ => return,
-            }
-        }
+        self.socket.was_reset().await;
     }
 
     /// Both directions have ended: closing it is a plain close.
@@ -107,9 +83,9 @@ impl LocalStream {
 
 impl Drop for LocalStream {
     fn drop(&mut self) {
-        if let (Stream::Tcp(tcp), false) = (&self.socket, *self.finished.get_mut()) {
+        if self.socket.is_tcp() && !*self.finished.get_mut() {
             // A linger time of zero makes close send RST (tcp(7), socket(7)). Unix sockets have no such thing.
-            let _ = SockRef::from(tcp).set_linger(Some(Duration::ZERO));
+            let _ = self.socket.system().set_linger(Some(Duration::ZERO));
         }
     }
 }
@@ -123,7 +99,7 @@ pub struct LocalListener {
 
 /// One listening socket.
 pub enum Acceptor {
-    Tcp(TcpListener),
+    Tcp(AsyncFd<OwnedFd>),
     Unix(UnixListener, SocketFile),
 }
 
@@ -149,7 +125,7 @@ impl LocalListener {
 }
 
 fn bind_tcp(address: SocketAddr) -> io::Result<(Acceptor, SocketAddr)> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
+    let socket = socket2::Socket::new(Domain::for_address(address), Type::STREAM, None)?;
     if address.is_ipv6() {
         socket.set_only_v6(!address.ip().is_unspecified())?;
     }
@@ -159,9 +135,8 @@ fn bind_tcp(address: SocketAddr) -> io::Result<(Acceptor, SocketAddr)> {
     // A tunnel must not add delay of its own; without the option it still works. On Linux what is accepted inherits it.
     let _ = socket.set_tcp_nodelay(true);
     socket.listen(BACKLOG)?;
-    let listener = TcpListener::from_std(socket.into())?;
-    let bound = listener.local_addr()?;
-    Ok((Acceptor::Tcp(listener), bound))
+    let bound = socket.local_addr()?.as_socket().ok_or(io::ErrorKind::InvalidData)?;
+    Ok((Acceptor::Tcp(socket::watch(socket.into(), Interest::READABLE)?), bound))
 }
 
 /// 127.0.0.1 and, where there is IPv6, ::1 on the same port.
@@ -211,7 +186,7 @@ fn bind_unix(path: &Path) -> Result<(Acceptor, LocalAddress)> {
             _ => return Err(in_use("a program listens on this socket")),
         }
     }
-    let socket = Socket::new(Domain::UNIX, Type::STREAM, None).map_err(failed)?;
+    let socket = socket2::Socket::new(Domain::UNIX, Type::STREAM, None).map_err(failed)?;
     socket.set_nonblocking(true).map_err(failed)?;
     socket.bind(&SockAddr::unix(path).map_err(failed)?).map_err(failed)?;
     // Between bind and listen nobody can connect, so the mode is never wider than this.
@@ -239,7 +214,7 @@ fn lock_directory(path: &Path) -> Option<File> {
 
 /// Connects without waiting: a program whose queue is full answers, too (EAGAIN).
 fn probe(path: &Path) -> io::Result<()> {
-    let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+    let socket = socket2::Socket::new(Domain::UNIX, Type::STREAM, None)?;
     socket.set_nonblocking(true)?;
     socket.connect(&SockAddr::unix(path)?)
 }
@@ -271,12 +246,15 @@ impl Acceptor {
     pub async fn accept(&self) -> io::Result<(LocalStream, Origin)> {
         match self {
             Acceptor::Tcp(listener) => {
-                let (stream, from) = listener.accept().await?;
-                Ok((LocalStream::new(Stream::Tcp(stream)), Origin::Client(from)))
+                let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+                let accept = |listener: &OwnedFd| Ok(acceptfrom_with(listener, flags)?);
+                let (descriptor, from) = listener.async_io(Interest::READABLE, accept).await?;
+                let from = from.and_then(|from| SocketAddr::try_from(from).ok()).ok_or(io::ErrorKind::InvalidData)?;
+                Ok((LocalStream::new(Socket::tcp(descriptor)?), Origin::Client(from)))
             }
             Acceptor::Unix(listener, file) => {
                 let (stream, _) = listener.accept().await?;
-                Ok((LocalStream::new(Stream::Unix(stream)), Origin::Unix(file.path.clone())))
+                Ok((LocalStream::new(Socket::unix(stream)?), Origin::Unix(file.path.clone())))
             }
         }
     }
@@ -310,7 +288,7 @@ async fn connect_unix(path: &Path) -> io::Result<UnixStream> {
 
 async fn connect_any(target: &LocalAddress) -> io::Result<LocalStream> {
     let candidates: Vec<SocketAddr> = match target {
-        LocalAddress::Unix(path) => return Ok(LocalStream::new(Stream::Unix(connect_unix(path).await?))),
+        LocalAddress::Unix(path) => return Ok(LocalStream::new(Socket::unix(connect_unix(path).await?)?)),
         LocalAddress::Tcp(address) => vec![*address],
         LocalAddress::Localhost(port) => {
             [IpAddr::from(Ipv4Addr::LOCALHOST), Ipv6Addr::LOCALHOST.into()].map(|ip| (ip, *port).into()).to_vec()
@@ -327,11 +305,11 @@ async fn connect_any(target: &LocalAddress) -> io::Result<LocalStream> {
     };
     let mut first = None;
     for candidate in candidates {
-        match TcpStream::connect(candidate).await {
-            Ok(stream) => {
+        match Socket::connect(candidate).await {
+            Ok(socket) => {
                 // A tunnel must not add delay of its own; without the option the stream still works.
-                let _ = stream.set_nodelay(true);
-                return Ok(LocalStream::new(Stream::Tcp(stream)));
+                let _ = socket.system().set_tcp_nodelay(true);
+                return Ok(LocalStream::new(socket));
             }
             Err(error) => {
                 first.get_or_insert(error);
@@ -351,8 +329,7 @@ mod tests {
         let [acceptor] = &listener.sockets[..] else { panic!("one address, one socket") };
         let (target, client) = tokio::join!(connect(&listener.address, Duration::from_secs(10)), acceptor.accept());
         for stream in [target.unwrap(), client.unwrap().0] {
-            let Stream::Tcp(tcp) = &stream.socket else { panic!("no TCP") };
-            assert!(tcp.nodelay().unwrap());
+            assert!(stream.socket.is_tcp() && stream.socket.system().tcp_nodelay().unwrap());
         }
     }
 }

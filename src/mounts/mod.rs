@@ -6,6 +6,7 @@ mod forward;
 mod listener;
 mod local;
 mod registry;
+mod socket;
 mod splice;
 mod streams;
 
