@@ -9,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use p2pmount::{Error, Status, events::kind};
+use p2pmount::{Error, Status, events::kind, mounts::Filters};
 use socket2::{Domain, Socket, Type};
 use support::{
     Events, PATIENCE, Pair, QUIC, TCP, Target, TcpProxy, TestNode, at, block, bytes, client, expect_reset, int, limit,
@@ -293,4 +293,25 @@ fn a_connection_that_nobody_uses_is_closed_unless_a_forward_keeps_it() {
     events.wait_state("disconnected");
     assert_eq!(keeps.peer_rows().len(), 1);
     assert_echoes(address);
+}
+
+#[test]
+fn a_connection_is_idle_from_the_end_of_its_last_stream_or_forward_however_seldom_it_is_pinged() {
+    let _limit = limit(120);
+    for transport in ["tcp", "quic"] {
+        let rare = [("transports", transport), ("ping.interval", "24h"), ("connection.keep_alive", "24h")];
+        let far = TestNode::open(&[&rare[..], &[("connection.idle_timeout", "1h")]].concat());
+        let echo = Target::echo();
+        far.expose("p2p-test", &echo.text(), &[]);
+        let near = TestNode::open(&[&rare[..], &[("connection.idle_timeout", "1s")]].concat());
+        let events = near.events(kind::PEER);
+        for reconnect in ["false", "true"] {
+            let (_, address) = near.forward_to("p2p-test", &far.address(), &[("reconnect", reconnect)]);
+            assert_echoes(address);
+            if reconnect == "true" {
+                near.close_fitting(&Filters { all: true, ..Filters::default() }).unwrap();
+            }
+            events.wait_state("disconnected");
+        }
+    }
 }

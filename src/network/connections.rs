@@ -10,6 +10,7 @@ use std::{
     time::Instant,
 };
 
+use futures::task::AtomicWaker;
 use libp2p::{Multiaddr, PeerId, StreamProtocol, multiaddr::Protocol, swarm::ConnectionId};
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::mpsc;
@@ -43,6 +44,8 @@ pub struct Connection {
     freed: mpsc::UnboundedSender<PeerId>,
     /// To the connection's handler.
     opens: mpsc::UnboundedSender<Opening>,
+    /// Of the connection's handler, which the swarm asks whether an idle connection is to stay.
+    pub handler: AtomicWaker,
     asked_for_company: AtomicBool,
     /// Protocols that the peer has agreed to on this connection and not refused since.
     agreed: Mutex<HashSet<StreamProtocol>>,
@@ -112,7 +115,10 @@ pub struct StreamGuard {
 
 impl Drop for StreamGuard {
     fn drop(&mut self) {
-        self.connection.streams.fetch_sub(1, Ordering::SeqCst);
+        if self.connection.streams.fetch_sub(1, Ordering::SeqCst) == 1 {
+            // It is idle from now on.
+            self.connection.handler.wake();
+        }
         if self.connection.shared.waits.load(Ordering::SeqCst) {
             let _ = self.connection.freed.send(self.connection.peer);
         }
@@ -190,6 +196,7 @@ impl Connections {
             streams: AtomicUsize::new(0),
             freed: freed.clone(),
             opens,
+            handler: AtomicWaker::new(),
             asked_for_company: AtomicBool::new(false),
             agreed: Mutex::default(),
             shared: self.shared(&peer),

@@ -41,7 +41,7 @@ use self::{
     streams::{Failure, OpenRequest, Registry},
 };
 pub use self::{
-    connections::{Connection, Pin},
+    connections::Connection,
     streams::{Admission, Failed, Inbound, Registration, TunnelStream, with_scratch},
 };
 use crate::{
@@ -78,6 +78,20 @@ pub struct Network {
     addresses: Arc<RwLock<Vec<Multiaddr>>>,
     book: Arc<AddressBook>,
     local: bool,
+}
+
+/// Keeps connections to a peer from being closed as idle.
+pub struct Pin {
+    pin: Option<connections::Pin>,
+    commands: mpsc::UnboundedSender<Command>,
+}
+
+impl Drop for Pin {
+    fn drop(&mut self) {
+        drop(self.pin.take());
+        // A connection that nothing keeps now looks whether it is idle.
+        let _ = self.commands.send(Command::Refresh);
+    }
 }
 
 impl Network {
@@ -151,7 +165,7 @@ impl Network {
 
     /// Keeps connections to `peer` from being closed as idle.
     pub fn pin(&self, peer: &PeerId) -> Pin {
-        self.connections.pin(peer)
+        Pin { pin: Some(self.connections.pin(peer)), commands: self.commands.clone() }
     }
 
     /// Offers `protocol` to the peers that `admission` admits; `None` if it is offered already.

@@ -147,7 +147,7 @@ impl Links {
         #[cfg(feature = "plaintext-bench")]
         if super::security::encryption_is_disabled() {
             let (peer, stream) = security.plain(socket, end).await?;
-            return Ok((peer, StreamMuxerBox::new(yamux.muxer(stream, end))));
+            return Ok((peer, StreamMuxerBox::new(yamux.muxer(stream, end).driven())));
         }
         let socket = private::admit(socket, network_key).await?;
         let Secured { peer, mut stream, muxer_agreed } = security.secure(socket, end).await?;
@@ -159,10 +159,10 @@ impl Links {
                 Either::Left(tls) => tls.has_read_ahead(),
                 Either::Right(_) => false,
             });
-            return Ok((peer, StreamMuxerBox::new(muxer)));
+            return Ok((peer, StreamMuxerBox::new(muxer.driven())));
         }
         let (_, stream) = protocols::agree(stream, vec![yamux::PROTOCOL], end).await?;
-        Ok((peer, StreamMuxerBox::new(yamux.muxer(stream, end))))
+        Ok((peer, StreamMuxerBox::new(yamux.muxer(stream, end).driven())))
     }
 }
 

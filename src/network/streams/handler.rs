@@ -5,7 +5,7 @@ use std::{
     convert::Infallible,
     future::{Ready, ready},
     sync::Arc,
-    task::{Context, Poll, Waker},
+    task::{Context, Poll},
     time::Duration,
 };
 
@@ -29,7 +29,8 @@ use crate::network::connections::{Connection, Opening, StreamGuard};
 /// Time that a peer has to name the protocol of a stream it opened.
 const INBOUND_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// What the behaviour tells a handler: the offered protocols may have changed. Look again, and let identify know.
+/// What the behaviour tells a handler: the offered protocols may have changed, or what keeps the connection. Look again, and let
+/// identify know.
 #[derive(Debug)]
 pub struct Refresh;
 
@@ -39,12 +40,11 @@ pub struct Handler {
     opens: mpsc::UnboundedReceiver<Opening>,
     /// The offer as of a version of the registry: asked for on every poll of the connection.
     offer: RefCell<(u64, Arc<[StreamProtocol]>)>,
-    waker: Option<Waker>,
 }
 
 impl Handler {
     pub fn new(registry: Arc<Registry>, connection: Arc<Connection>, opens: mpsc::UnboundedReceiver<Opening>) -> Self {
-        Handler { registry, connection, opens, offer: RefCell::new((u64::MAX, Arc::new([]))), waker: None }
+        Handler { registry, connection, opens, offer: RefCell::new((u64::MAX, Arc::new([]))) }
     }
 
     fn offer(&self) -> Arc<[StreamProtocol]> {
@@ -115,6 +115,7 @@ impl ConnectionHandler for Handler {
         &mut self,
         cx: &mut Context<'_>,
     ) -> Poll<ConnectionHandlerEvent<Self::OutboundProtocol, Opening, Infallible>> {
+        self.connection.handler.register(cx.waker());
         while let Poll::Ready(Some(opening)) = self.opens.poll_recv(cx) {
             if opening.request.reply.is_closed() {
                 continue;
@@ -124,14 +125,11 @@ impl ConnectionHandler for Handler {
             let protocol = SubstreamProtocol::new(upgrade, opening).with_timeout(left);
             return Poll::Ready(ConnectionHandlerEvent::OutboundSubstreamRequest { protocol });
         }
-        self.waker = Some(cx.waker().clone());
         Poll::Pending
     }
 
     fn on_behaviour_event(&mut self, Refresh: Refresh) {
-        if let Some(waker) = self.waker.take() {
-            waker.wake();
-        }
+        self.connection.handler.wake();
     }
 
     fn on_connection_event(

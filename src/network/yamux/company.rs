@@ -1,14 +1,15 @@
 //! Whether small frames wait for those of other streams.
 
 /// A write to the socket costs much the same for one frame as for ten. Where the last write carried frames of several
-/// streams, more of them are likely to follow soon: then the tasks that are ready have their turn first. A stream that speaks
-/// alone waits no more than once after others have spoken. Only little waits, see `Output::waits_for_company`.
+/// streams, more of them are likely to follow soon: then the tasks that are ready have their turn first. So it is with a new
+/// stream, whose first words follow at once. A stream that speaks alone waits no more than once after others have spoken. Only
+/// little waits, see `Output::waits_for_company`.
 #[derive(Default)]
 pub(super) struct Company {
     /// A stream with a frame that was added since the last write, and whether there is another such stream.
     stream: Option<u32>,
     several: bool,
-    /// The last write carried frames of several streams.
+    /// The last write carried frames of several streams, or there is a new one.
     expected: bool,
     waited: bool,
 }
@@ -21,10 +22,10 @@ impl Company {
         }
     }
 
-    /// A stream was handed out, and the connection is polled again before anybody has had a turn. However many follow, each adds
+    /// A stream was handed out: who gets it, or its first frame, is about to have something to say. However many follow, each adds
     /// a frame to what waits, so that it is soon enough to be written.
-    pub(super) fn go_on(&mut self) {
-        self.waited = false;
+    pub(super) fn greet(&mut self) {
+        (self.expected, self.waited) = (true, false);
     }
 
     /// Whether writing should wait for others: true at most once before a write, or before the next stream is handed out.
@@ -76,7 +77,7 @@ mod tests {
         for stream in [5, 7, 9] {
             company.add(stream);
             assert!(company.is_awaited());
-            company.go_on();
+            company.greet();
         }
         assert_eq!(write(&mut company, &[]), [true, false]);
     }

@@ -11,7 +11,7 @@ use futures::{AsyncRead, AsyncWrite};
 use libp2p::core::muxing::{StreamMuxer, StreamMuxerEvent};
 
 use super::{
-    Config,
+    Config, Driven,
     chunk::{ALLOCATED, BODY},
     clock::Tick,
     core::{Core, Role},
@@ -54,8 +54,8 @@ impl From<Violation> for Failure {
     }
 }
 
-/// A yamux connection over `C`, to be polled by one task within a tokio runtime. `poll` drives everything;
-/// `poll_inbound` and `poll_outbound` only hand over streams.
+/// A yamux connection over `C`, to be polled within a tokio runtime. `poll` drives everything; `poll_inbound` and
+/// `poll_outbound` only hand over streams, perhaps to another task.
 ///
 /// `poll_outbound` fails only when the connection has ended. An open that is refused for another reason gives a stream
 /// whose every use fails: [`io::ErrorKind::OutOfMemory`] if the budget is used up, [`io::ErrorKind::ConnectionRefused`]
@@ -63,7 +63,7 @@ impl From<Violation> for Failure {
 ///
 /// `poll_close` ends all streams, and is ready when everything they had queued is written and the socket is closed.
 pub struct Muxer<C> {
-    socket: C,
+    pub(super) socket: C,
     phase: Phase,
     needs_flush: bool,
     input: Input,
@@ -83,6 +83,14 @@ impl<C> Muxer<C> {
     pub fn reading_ahead(mut self, ahead: fn(&C) -> bool) -> Self {
         self.ahead = Some(ahead);
         self
+    }
+
+    /// Moves by itself from now on.
+    pub fn driven(self) -> Driven<C>
+    where
+        C: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    {
+        Driven::new(self)
     }
 
     /// The connection is gone: every stream learns it.

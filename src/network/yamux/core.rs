@@ -156,7 +156,7 @@ impl Core {
 
     /// Lets the next frame of a stream that is handed out carry `flag`.
     fn greet(&mut self, inner: &Arc<Inner>, flag: u16) {
-        self.output.company.go_on();
+        self.output.company.greet();
         let mut state = inner.state.lock();
         state.greeting = flag;
         state.unacknowledged = flag == SYN;

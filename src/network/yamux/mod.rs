@@ -11,6 +11,7 @@ mod company;
 mod connection;
 mod core;
 mod dispatch;
+mod driven;
 mod frame;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;
@@ -28,6 +29,7 @@ use self::core::Role;
 pub use self::{
     budget::Budget,
     connection::Muxer,
+    driven::Driven,
     stream::{Stream, unbox},
 };
 

@@ -1,4 +1,5 @@
 mod direct;
+mod driven;
 mod ends;
 mod flow;
 mod fuzzed;
@@ -18,7 +19,7 @@ use std::{
     time::Duration,
 };
 
-use futures::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use futures::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, FutureExt};
 use libp2p::core::{Endpoint, muxing::StreamMuxerExt};
 use tokio::{
     sync::{mpsc, oneshot},
@@ -42,13 +43,15 @@ struct Peer {
 }
 
 impl Peer {
-    fn run<C>(mut muxer: Muxer<C>) -> Self
+    fn run<C>(muxer: Muxer<C>) -> Self
     where
         C: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
+        let mut muxer = muxer.driven();
         let (requests, mut requested) = mpsc::unbounded_channel::<oneshot::Sender<Stream>>();
         let (accepted, inbound) = mpsc::unbounded_channel();
-        let (close, mut closed) = oneshot::channel();
+        let (close, closed) = oneshot::channel();
+        let mut closed = closed.fuse();
         let mut opening = VecDeque::new();
         let mut closing = false;
         let task = tokio::spawn(poll_fn(move |cx| {

@@ -389,15 +389,24 @@ struct Slow {
 }
 
 impl Turns {
-    fn new(streams: usize, flushes: usize) -> Self {
+    /// With so many streams, each of which has spoken on its own.
+    fn new(streams: usize) -> Self {
         let (pipe, raw) = pipe(100_000);
-        let mut muxer = client(Slow { pipe, flushes }, Config::default());
-        let open = |_| match poll_once(|cx| muxer.poll_outbound_unpin(cx)) {
-            Poll::Ready(Ok(stream)) => stream,
+        let muxer = client(Slow { pipe, flushes: 0 }, Config::default());
+        let mut turns = Turns { muxer, streams: Vec::new(), raw };
+        for stream in 0..streams {
+            turns.open();
+            assert_eq!(turns.turn(&[]), (0, true), "its first words are awaited");
+            assert_eq!(turns.turn(&[stream]), (1, false));
+        }
+        turns
+    }
+
+    fn open(&mut self) {
+        match poll_once(|cx| self.muxer.poll_outbound_unpin(cx)) {
+            Poll::Ready(Ok(stream)) => self.streams.push(stream),
             other => panic!("{other:?}"),
-        };
-        let streams = (0..streams).map(open).collect();
-        Turns { muxer, streams, raw }
+        }
     }
 
     fn write(&mut self, speaking: &[usize]) {
@@ -458,11 +467,11 @@ impl AsyncWrite for Slow {
 
 #[tokio::test]
 async fn small_frames_wait_once_where_several_streams_speak_and_never_where_one_does() {
-    let mut alone = Turns::new(1, 0);
+    let mut alone = Turns::new(1);
     for _ in 0..3 {
         assert_eq!(alone.turn(&[0]), (1, false), "the connection's own ping is no company");
     }
-    let mut several = Turns::new(3, 0);
+    let mut several = Turns::new(3);
     assert_eq!(several.turn(&[0, 1]), (2, false), "nothing is known yet");
     assert_eq!(several.turn(&[2]), (0, true), "others may follow");
     assert_eq!(several.turn(&[0]), (2, false), "but only one turn later");
@@ -475,12 +484,9 @@ async fn small_frames_wait_once_where_several_streams_speak_and_never_where_one_
 
 #[tokio::test]
 async fn streams_that_are_opened_in_one_turn_leave_together() {
-    let mut turns = Turns::new(2, 0);
-    assert_eq!(turns.turn(&[0, 1]), (2, false));
+    let mut turns = Turns::new(2);
     for stream in [2, 3] {
-        let opened = poll_once(|cx| turns.muxer.poll_outbound_unpin(cx));
-        let Poll::Ready(Ok(opened)) = opened else { panic!("{opened:?}") };
-        turns.streams.push(opened);
+        turns.open();
         assert_eq!(turns.turn(&[stream]), (0, true));
     }
     assert_eq!(turns.turn(&[]), (2, false));
@@ -488,8 +494,7 @@ async fn streams_that_are_opened_in_one_turn_leave_together() {
 
 #[tokio::test]
 async fn streams_that_are_accepted_in_one_turn_are_acknowledged_together_and_not_put_off_for_ever() {
-    let mut turns = Turns::new(2, 0);
-    assert_eq!(turns.turn(&[0, 1]), (2, false));
+    let mut turns = Turns::new(1);
     let mut accepted = 0;
     loop {
         turns.raw.send(Kind::WindowUpdate, SYN, 2 * (accepted + 1), 0).await;
@@ -509,14 +514,15 @@ async fn streams_that_are_accepted_in_one_turn_are_acknowledged_together_and_not
 
 #[tokio::test]
 async fn nothing_waits_behind_a_flush_that_is_due() {
-    let mut turns = Turns::new(3, 1);
+    let mut turns = Turns::new(3);
+    turns.muxer.socket.flushes = 1;
     assert_eq!(turns.turn(&[0, 1]), (2, false));
     assert_eq!(turns.turn(&[2]), (1, false));
 }
 
 #[tokio::test]
 async fn what_waits_for_others_is_sent_before_the_connection_closes() {
-    let mut turns = Turns::new(3, 0);
+    let mut turns = Turns::new(3);
     assert_eq!(turns.turn(&[0, 1]), (2, false));
     assert_eq!(turns.turn(&[2]), (0, true));
     assert!(poll_once(|cx| turns.muxer.poll_close_unpin(cx)).is_ready());

@@ -1,0 +1,127 @@
+//! A muxer in a task of its own.
+
+use libp2p::core::muxing::StreamMuxer;
+
+use super::{super::Driven, *};
+
+/// What the owner learns of the connection's end.
+async fn end<C: AsyncRead + AsyncWrite + Unpin>(driven: &mut Driven<C>) -> io::Error {
+    match poll_fn(|cx| driven.poll_unpin(cx)).await {
+        Err(error) => error,
+        Ok(event) => panic!("{event:?}"),
+    }
+}
+
+async fn opened(muxer: &mut (impl StreamMuxer<Substream = Stream, Error = io::Error> + Unpin)) -> Stream {
+    poll_fn(|cx| muxer.poll_outbound_unpin(cx)).await.unwrap()
+}
+
+#[tokio::test]
+async fn bytes_pass_while_the_owner_looks_elsewhere() {
+    limited(async {
+        let (a, b) = pipe(10_000);
+        let mut driven = client(a, Config::default()).driven();
+        let mut other = Peer::run(server(b, Config::default()));
+        let mut near = opened(&mut driven).await;
+        near.write_all(&[1; 100_000]).await.unwrap();
+        let mut far = other.accept().await;
+        far.read_exact(&mut vec![0; 100_000]).await.unwrap();
+        far.write_all(b"answer").await.unwrap();
+        near.read_exact(&mut [0; 6]).await.unwrap();
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn the_owner_is_woken_by_a_new_stream_and_by_the_end() {
+    limited(async {
+        let (a, b) = pipe(10_000);
+        let mut driven = server(a, Config::default()).driven();
+        let other = Peer::run(client(b, Config::default()));
+        let asked = tokio::spawn(async move { (other.open().await, other) });
+        poll_fn(|cx| driven.poll_inbound_unpin(cx)).await.unwrap();
+        let (_stream, other) = asked.await.unwrap();
+        other.task.abort();
+        // The task has its turns and ends, and still `poll` is the one to tell why.
+        for _ in 0..10 {
+            tokio::task::yield_now().await;
+        }
+        assert!(poll_once(|cx| driven.poll_outbound_unpin(cx)).is_pending());
+        assert!(poll_once(|cx| driven.poll_inbound_unpin(cx)).is_pending());
+        assert_eq!(end(&mut driven).await.kind(), io::ErrorKind::UnexpectedEof);
+        assert!(poll_fn(|cx| driven.poll_outbound_unpin(cx)).await.is_err(), "it is over");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn dropping_it_closes_the_socket_at_once_and_ends_the_streams() {
+    limited(async {
+        let (a, mut raw) = pipe(10_000);
+        let mut driven = client(a, Config::default()).driven();
+        let mut stream = opened(&mut driven).await;
+        stream.write_all(b"x").await.unwrap();
+        drop(driven);
+        // Nobody else has had a turn.
+        assert!(matches!(poll_once(|cx| Pin::new(&mut stream).poll_read(cx, &mut [0])), Poll::Ready(Err(_))));
+        let mut rest = Vec::new();
+        assert!(poll_once(|cx| Pin::new(&mut raw.read_to_end(&mut rest)).poll(cx)).is_ready());
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn closing_it_sends_what_was_queued() {
+    limited(async {
+        let (a, b) = pipe(10_000);
+        let mut driven = client(a, Config::default()).driven();
+        let mut other = Peer::run(server(b, Config::default()));
+        let mut near = opened(&mut driven).await;
+        near.write_all(&[1; 100_000]).await.unwrap();
+        let closing = tokio::spawn(async move { poll_fn(|cx| driven.poll_close_unpin(cx)).await });
+        let mut far = other.accept().await;
+        far.read_exact(&mut vec![0; 100_000]).await.unwrap();
+        closing.await.unwrap().unwrap();
+        assert_eq!(read_error(&mut far).await, io::ErrorKind::ConnectionAborted);
+    })
+    .await;
+}
+
+/// A socket with a defect.
+struct Broken;
+
+impl AsyncRead for Broken {
+    fn poll_read(self: Pin<&mut Self>, _: &mut Context<'_>, _: &mut [u8]) -> Poll<io::Result<usize>> {
+        panic!("a defect of the socket")
+    }
+}
+
+impl AsyncWrite for Broken {
+    fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        Poll::Ready(Ok(buf.len()))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_close(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+}
+
+#[tokio::test]
+async fn a_panic_of_its_task_is_one_of_the_owner() {
+    limited(async {
+        for closes in [false, true] {
+            let mut driven = client(Broken, Config::default()).driven();
+            let owner = tokio::spawn(async move {
+                tokio::task::yield_now().await;
+                if closes { poll_fn(|cx| driven.poll_close_unpin(cx)).await } else { Err(end(&mut driven).await) }
+            });
+            let panic = owner.await.unwrap_err().into_panic();
+            assert_eq!(panic.downcast_ref(), Some(&"a defect of the socket"));
+        }
+    })
+    .await;
+}
