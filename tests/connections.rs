@@ -315,3 +315,24 @@ fn a_connection_is_idle_from_the_end_of_its_last_stream_or_forward_however_seldo
         }
     }
 }
+
+#[test]
+fn a_node_that_seldom_pings_answers_every_ping_of_its_peer() {
+    let _limit = limit(60);
+    let pairs = ["tcp", "quic"].map(|transport| {
+        let far = TestNode::open(&[("transports", transport), ("ping.interval", "24h")]);
+        // Given up after two seconds without an answer.
+        let often = [("transports", transport), ("ping.interval", "1s"), ("ping.timeout", "500ms")];
+        let near = TestNode::open(&often);
+        let events = near.events(kind::PEER);
+        connect(&near, &far.address()).unwrap();
+        events.wait_state("connected");
+        (events, near, far)
+    });
+    let end = Instant::now() + Duration::from_secs(5);
+    for (events, ..) in &pairs {
+        at("a connection stays alive");
+        let event = events.0.next(Some(end.saturating_duration_since(Instant::now())));
+        assert!(event.is_err(), "{event:?}");
+    }
+}

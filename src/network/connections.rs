@@ -116,7 +116,7 @@ pub struct StreamGuard {
 impl Drop for StreamGuard {
     fn drop(&mut self) {
         if self.connection.streams.fetch_sub(1, Ordering::SeqCst) == 1 {
-            // It is idle from now on.
+            // Perhaps it is idle from now on.
             self.connection.handler.wake();
         }
         if self.connection.shared.waits.load(Ordering::SeqCst) {
@@ -146,14 +146,10 @@ impl PeerShared {
     pub fn pinned(&self) -> bool {
         self.pins.load(Ordering::Relaxed) > 0
     }
-}
 
-/// Keeps connections to a peer from being closed as idle.
-pub struct Pin(Arc<PeerShared>);
-
-impl Drop for Pin {
-    fn drop(&mut self) {
-        self.0.pins.fetch_sub(1, Ordering::Relaxed);
+    /// Takes back one [pin](Connections::pin); true if it was the last.
+    pub fn unpin(&self) -> bool {
+        self.pins.fetch_sub(1, Ordering::Relaxed) == 1
     }
 }
 
@@ -253,6 +249,10 @@ impl Connections {
         self.peers.read().get(peer)?.connections.iter().find(|connection| connection.id == id).cloned()
     }
 
+    pub fn with(&self, peer: &PeerId) -> Vec<Arc<Connection>> {
+        self.peers.read().get(peer).map_or_else(Vec::new, |peer| peer.connections.clone())
+    }
+
     pub fn count(&self, peer: &PeerId) -> usize {
         self.peers.read().get(peer).map_or(0, |peer| peer.connections.len())
     }
@@ -274,11 +274,11 @@ impl Connections {
         self.peers.write().entry(*peer).or_default().shared.clone()
     }
 
-    /// Keeps connections to `peer` open while the guard lives.
-    pub fn pin(&self, peer: &PeerId) -> Pin {
+    /// Keeps connections to `peer` open until it is [taken back](PeerShared::unpin).
+    pub fn pin(&self, peer: &PeerId) -> Arc<PeerShared> {
         let shared = self.shared(peer);
         shared.pins.fetch_add(1, Ordering::Relaxed);
-        Pin(shared)
+        shared
     }
 }
 

@@ -18,7 +18,6 @@ use libp2p::{
     },
     identify,
     multiaddr::Protocol,
-    ping,
     pnet::PreSharedKey,
     swarm::{ConnectionId, Executor, NetworkBehaviour, SwarmEvent},
 };
@@ -32,7 +31,7 @@ use tokio_util::task::TaskTracker;
 use super::{
     Network, Observer, automatic_addresses, check_listening,
     connections::AGENT,
-    failure,
+    failure, ping,
     streams::{Behaviour as Streams, Failure, OpenRequest, behaviour_limits},
     transport, yamux,
 };
@@ -70,6 +69,10 @@ pub enum Command {
         addresses: Vec<Multiaddr>,
     },
     Refresh,
+    /// No forward keeps connections to this peer any more.
+    Unpinned {
+        peer: PeerId,
+    },
     /// Somebody who waited for this peer has gone.
     Prune {
         peer: PeerId,
@@ -305,6 +308,7 @@ impl Driver {
             Command::Connect { peer, reply } => streams.connect(peer, reply),
             Command::NewAddresses { peer, addresses } => streams.new_addresses(peer, addresses),
             Command::Refresh => streams.refresh(),
+            Command::Unpinned { peer } => streams.unpinned(&peer),
             Command::Prune { peer } => streams.prune(peer),
             Command::ShutDown { .. } => {}
         }

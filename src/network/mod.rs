@@ -7,6 +7,7 @@ mod driver;
 mod failure;
 mod frames;
 mod pacing;
+mod ping;
 mod private;
 mod protocols;
 mod quic;
@@ -36,7 +37,7 @@ use tokio::{
 pub use self::security::disable_encryption;
 use self::{
     book::AddressBook,
-    connections::Connections,
+    connections::{Connections, PeerShared},
     driver::Command,
     streams::{Failure, OpenRequest, Registry},
 };
@@ -82,15 +83,16 @@ pub struct Network {
 
 /// Keeps connections to a peer from being closed as idle.
 pub struct Pin {
-    pin: Option<connections::Pin>,
+    peer: PeerId,
+    shared: Arc<PeerShared>,
     commands: mpsc::UnboundedSender<Command>,
 }
 
 impl Drop for Pin {
     fn drop(&mut self) {
-        drop(self.pin.take());
-        // A connection that nothing keeps now looks whether it is idle.
-        let _ = self.commands.send(Command::Refresh);
+        if self.shared.unpin() {
+            let _ = self.commands.send(Command::Unpinned { peer: self.peer });
+        }
     }
 }
 
@@ -165,7 +167,7 @@ impl Network {
 
     /// Keeps connections to `peer` from being closed as idle.
     pub fn pin(&self, peer: &PeerId) -> Pin {
-        Pin { pin: Some(self.connections.pin(peer)), commands: self.commands.clone() }
+        Pin { peer: *peer, shared: self.connections.pin(peer), commands: self.commands.clone() }
     }
 
     /// Offers `protocol` to the peers that `admission` admits; `None` if it is offered already.

@@ -172,13 +172,20 @@ impl Behaviour {
 
     /// The offered protocols may have changed: every connection looks again.
     pub fn refresh(&mut self) {
-        for connection in self.connections.all().into_iter().flatten() {
-            self.actions.push_back(ToSwarm::NotifyHandler {
-                peer_id: connection.peer,
-                handler: NotifyHandler::One(connection.id),
-                event: Refresh,
-            });
-        }
+        self.look_again(self.connections.all().into_iter().flatten());
+    }
+
+    /// No forward keeps connections to `peer` any more: they may be idle.
+    pub fn unpinned(&mut self, peer: &PeerId) {
+        self.look_again(self.connections.with(peer));
+    }
+
+    fn look_again(&mut self, connections: impl IntoIterator<Item = Arc<Connection>>) {
+        self.actions.extend(connections.into_iter().map(|connection| ToSwarm::NotifyHandler {
+            peer_id: connection.peer,
+            handler: NotifyHandler::One(connection.id),
+            event: Refresh,
+        }));
         self.wake();
     }
 

@@ -128,9 +128,8 @@ impl ConnectionHandler for Handler {
         Poll::Pending
     }
 
-    fn on_behaviour_event(&mut self, Refresh: Refresh) {
-        self.connection.handler.wake();
-    }
+    /// The connection is polled after it anyway.
+    fn on_behaviour_event(&mut self, Refresh: Refresh) {}
 
     fn on_connection_event(
         &mut self,

@@ -22,8 +22,8 @@ impl Company {
         }
     }
 
-    /// A stream was handed out: who gets it, or its first frame, is about to have something to say. However many follow, each adds
-    /// a frame to what waits, so that it is soon enough to be written.
+    /// A stream was handed out: who gets it, or its first frame, is about to have something to say. However many follow, those
+    /// that live add a frame each to what waits, so that it is soon enough to be written.
     pub(super) fn greet(&mut self) {
         (self.expected, self.waited) = (true, false);
     }

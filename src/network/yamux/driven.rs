@@ -4,7 +4,10 @@ use std::{
     future::{Future, poll_fn},
     io, mem, panic,
     pin::Pin,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     task::{Context, Poll, ready},
 };
 
@@ -16,41 +19,59 @@ use super::{Muxer, Stream};
 
 /// The owner's side of a [`Muxer`] that a task of its own polls. Dropped, it drops the muxer, and with it the socket, at once.
 ///
-/// libp2p's swarm looks at everything that it keeps for a connection whenever it polls the muxer. Bytes on their way do not make
-/// it do that here: only new streams and the end of the connection do.
+/// libp2p's swarm looks at everything that it keeps for a connection whenever it polls the muxer. Here the bytes of a tunnel do
+/// not make it do that.
 pub struct Driven<C> {
     shared: Arc<Shared<C>>,
     /// Ends with the connection: why it did. `None` once that was told, or since the owner closes the connection.
     task: Option<JoinHandle<io::Error>>,
 }
 
-/// Its lock is held while bytes move, so one who waits for it waits in the system, and where nothing is shared with others.
-struct Shared<C>(Mutex<Phase<C>>);
+struct Shared<C> {
+    /// Held while bytes move, so whoever waits for it waits in the system, and where nothing is shared with others.
+    phase: Mutex<Phase<C>>,
+    /// The owner waits for it, or is about to: then the task lets it have its turn.
+    wanted: AtomicBool,
+}
 
 enum Phase<C> {
     /// The task polls it.
     Moving(Box<Muxer<C>>),
     /// The owner closes it.
     Closing(Box<Muxer<C>>),
-    /// It has ended or was given up. So it is, too, while the task polls it: who panics leaves nothing behind.
+    /// It has ended or was given up. So it is, too, while it is polled by the task or closed: who panics leaves nothing behind.
     Gone,
 }
 
 impl<C> Shared<C> {
     fn lock(&self) -> MutexGuard<'_, Phase<C>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.phase.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// For the owner.
+    fn claim(&self) -> MutexGuard<'_, Phase<C>> {
+        self.wanted.store(true, Ordering::SeqCst);
+        let phase = self.lock();
+        self.wanted.store(false, Ordering::SeqCst);
+        phase
     }
 }
 
 impl<C: AsyncRead + AsyncWrite + Unpin> Shared<C> {
     /// Moves what can be moved; ready with the reason when the connection has ended.
     fn poll(&self, cx: &mut Context<'_>) -> Poll<io::Error> {
+        if self.wanted.load(Ordering::SeqCst) {
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
         let mut phase = self.lock();
         match mem::replace(&mut *phase, Phase::Gone) {
             Phase::Moving(mut muxer) => {
                 let ended = Pin::new(&mut *muxer).poll(cx);
-                if ended.is_pending() {
-                    *phase = Phase::Moving(muxer);
+                match ended {
+                    Poll::Pending => *phase = Phase::Moving(muxer),
+                    // It is dropped when the lock is free again.
+                    Poll::Ready(_) => drop(phase),
                 }
                 ended.map(|ended| ended.err().unwrap_or_else(gone))
             }
@@ -65,7 +86,8 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Shared<C> {
 impl<C: AsyncRead + AsyncWrite + Send + Unpin + 'static> Driven<C> {
     /// To be called within a tokio runtime.
     pub(super) fn new(muxer: Muxer<C>) -> Self {
-        let shared = Arc::new(Shared(Mutex::new(Phase::Moving(Box::new(muxer)))));
+        let shared =
+            Arc::new(Shared { phase: Mutex::new(Phase::Moving(Box::new(muxer))), wanted: AtomicBool::new(false) });
         let moving = shared.clone();
         let task = tokio::spawn(poll_fn(move |cx| moving.poll(cx)));
         Self { shared, task: Some(task) }
@@ -78,7 +100,7 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Driven<C> {
         &self,
         take: impl FnOnce(Pin<&mut Muxer<C>>) -> Poll<io::Result<Stream>>,
     ) -> Poll<io::Result<Stream>> {
-        let polled = match &mut *self.shared.lock() {
+        let polled = match &mut *self.shared.claim() {
             Phase::Moving(muxer) | Phase::Closing(muxer) => take(Pin::new(muxer)),
             Phase::Gone => Poll::Ready(Err(gone())),
         };
@@ -116,7 +138,7 @@ impl<C: AsyncRead + AsyncWrite + Unpin> StreamMuxer for Driven<C> {
 
     /// The owner itself writes what is left.
     fn poll_close(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let mut phase = self.shared.lock();
+        let mut phase = self.shared.claim();
         let mut muxer = match mem::replace(&mut *phase, Phase::Gone) {
             Phase::Moving(muxer) | Phase::Closing(muxer) => muxer,
             Phase::Gone => {
@@ -148,7 +170,7 @@ impl<C> Drop for Driven<C> {
             task.abort();
         }
         // Its streams wake others when it is dropped; the lock is free again by then.
-        let given_up = mem::replace(&mut *self.shared.lock(), Phase::Gone);
+        let given_up = mem::replace(&mut *self.shared.claim(), Phase::Gone);
         drop(given_up);
     }
 }
