@@ -307,11 +307,19 @@ fn a_connection_is_idle_from_the_end_of_its_last_stream_or_forward_however_seldo
         let events = near.events(kind::PEER);
         for reconnect in ["false", "true"] {
             let (_, address) = near.forward_to("p2p-test", &far.address(), &[("reconnect", reconnect)]);
-            assert_echoes(address);
+            let mut stream = client(address);
+            let began = Instant::now();
+            while began.elapsed() < Duration::from_millis(700) {
+                stream.write_all(b"echo?").unwrap();
+                assert_eq!(read_exact(&mut stream, 5), b"echo?");
+            }
+            let ended = Instant::now();
+            drop(stream);
             if reconnect == "true" {
                 near.close_fitting(&Filters { all: true, ..Filters::default() }).unwrap();
             }
             events.wait_state("disconnected");
+            assert!(ended.elapsed() >= Duration::from_secs(1), "closed before it was idle for long enough");
         }
     }
 }

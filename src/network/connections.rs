@@ -5,12 +5,11 @@ use std::{
     collections::{HashMap, HashSet},
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering},
     },
-    time::Instant,
+    time::{Duration, Instant},
 };
 
-use futures::task::AtomicWaker;
 use libp2p::{Multiaddr, PeerId, StreamProtocol, multiaddr::Protocol, swarm::ConnectionId};
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::mpsc;
@@ -44,8 +43,8 @@ pub struct Connection {
     freed: mpsc::UnboundedSender<PeerId>,
     /// To the connection's handler.
     opens: mpsc::UnboundedSender<Opening>,
-    /// Of the connection's handler, which the swarm asks whether an idle connection is to stay.
-    pub handler: AtomicWaker,
+    /// When it was last used, in nanoseconds since it was opened.
+    used: AtomicU64,
     asked_for_company: AtomicBool,
     /// Protocols that the peer has agreed to on this connection and not refused since.
     agreed: Mutex<HashSet<StreamProtocol>>,
@@ -101,6 +100,21 @@ impl Connection {
         }
     }
 
+    /// Streams use it, or forwards want it to stay.
+    pub fn is_in_use(&self) -> bool {
+        self.streams() > 0 || self.shared.pins.load(Ordering::Relaxed) > 0
+    }
+
+    /// Since when it is idle if it is not in use.
+    pub fn idle_since(&self) -> Instant {
+        self.opened + Duration::from_nanos(self.used.load(Ordering::Relaxed))
+    }
+
+    fn touch(&self) {
+        let now = u64::try_from(self.opened.elapsed().as_nanos()).unwrap_or(u64::MAX);
+        self.used.fetch_max(now, Ordering::Relaxed);
+    }
+
     /// Counts one more stream for as long as the guard lives.
     pub fn stream(self: &Arc<Self>) -> StreamGuard {
         self.streams.fetch_add(1, Ordering::Relaxed);
@@ -115,10 +129,8 @@ pub struct StreamGuard {
 
 impl Drop for StreamGuard {
     fn drop(&mut self) {
-        if self.connection.streams.fetch_sub(1, Ordering::SeqCst) == 1 {
-            // Perhaps it is idle from now on.
-            self.connection.handler.wake();
-        }
+        self.connection.touch();
+        self.connection.streams.fetch_sub(1, Ordering::SeqCst);
         if self.connection.shared.waits.load(Ordering::SeqCst) {
             let _ = self.connection.freed.send(self.connection.peer);
         }
@@ -145,11 +157,6 @@ impl PeerShared {
 
     pub fn pinned(&self) -> bool {
         self.pins.load(Ordering::Relaxed) > 0
-    }
-
-    /// Takes back one [pin](Connections::pin); true if it was the last.
-    pub fn unpin(&self) -> bool {
-        self.pins.fetch_sub(1, Ordering::Relaxed) == 1
     }
 }
 
@@ -192,7 +199,7 @@ impl Connections {
             streams: AtomicUsize::new(0),
             freed: freed.clone(),
             opens,
-            handler: AtomicWaker::new(),
+            used: AtomicU64::new(0),
             asked_for_company: AtomicBool::new(false),
             agreed: Mutex::default(),
             shared: self.shared(&peer),
@@ -249,10 +256,6 @@ impl Connections {
         self.peers.read().get(peer)?.connections.iter().find(|connection| connection.id == id).cloned()
     }
 
-    pub fn with(&self, peer: &PeerId) -> Vec<Arc<Connection>> {
-        self.peers.read().get(peer).map_or_else(Vec::new, |peer| peer.connections.clone())
-    }
-
     pub fn count(&self, peer: &PeerId) -> usize {
         self.peers.read().get(peer).map_or(0, |peer| peer.connections.len())
     }
@@ -274,11 +277,17 @@ impl Connections {
         self.peers.write().entry(*peer).or_default().shared.clone()
     }
 
-    /// Keeps connections to `peer` open until it is [taken back](PeerShared::unpin).
-    pub fn pin(&self, peer: &PeerId) -> Arc<PeerShared> {
-        let shared = self.shared(peer);
-        shared.pins.fetch_add(1, Ordering::Relaxed);
-        shared
+    /// Keeps connections to `peer` open until it is taken back.
+    pub fn pin(&self, peer: &PeerId) {
+        self.shared(peer).pins.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Takes back one `pin`.
+    pub fn unpin(&self, peer: &PeerId) {
+        let peers = self.peers.read();
+        let Some(peer) = peers.get(peer) else { return };
+        peer.connections.iter().for_each(|connection| connection.touch());
+        peer.shared.pins.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

@@ -69,10 +69,6 @@ pub enum Command {
         addresses: Vec<Multiaddr>,
     },
     Refresh,
-    /// No forward keeps connections to this peer any more.
-    Unpinned {
-        peer: PeerId,
-    },
     /// Somebody who waited for this peer has gone.
     Prune {
         peer: PeerId,
@@ -139,7 +135,8 @@ pub async fn start(
     let (broken_sender, broken) = mpsc::unbounded_channel();
     let executor = Tasks { runtime: runtime.clone(), tasks: tasks.clone(), broken: broken_sender };
     let config = libp2p::swarm::Config::with_executor(executor)
-        .with_idle_connection_timeout(options.duration("connection.idle_timeout"))
+        // How long a connection may be idle is known to its handler.
+        .with_idle_connection_timeout(Duration::ZERO)
         .with_max_negotiating_inbound_streams(1024)
         // What is opened is known: the proposal travels with what follows it.
         .with_substream_upgrade_protocol_override(Version::V1Lazy)
@@ -308,7 +305,6 @@ impl Driver {
             Command::Connect { peer, reply } => streams.connect(peer, reply),
             Command::NewAddresses { peer, addresses } => streams.new_addresses(peer, addresses),
             Command::Refresh => streams.refresh(),
-            Command::Unpinned { peer } => streams.unpinned(&peer),
             Command::Prune { peer } => streams.prune(peer),
             Command::ShutDown { .. } => {}
         }

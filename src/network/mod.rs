@@ -37,7 +37,7 @@ use tokio::{
 pub use self::security::disable_encryption;
 use self::{
     book::AddressBook,
-    connections::{Connections, PeerShared},
+    connections::Connections,
     driver::Command,
     streams::{Failure, OpenRequest, Registry},
 };
@@ -84,15 +84,12 @@ pub struct Network {
 /// Keeps connections to a peer from being closed as idle.
 pub struct Pin {
     peer: PeerId,
-    shared: Arc<PeerShared>,
-    commands: mpsc::UnboundedSender<Command>,
+    connections: Arc<Connections>,
 }
 
 impl Drop for Pin {
     fn drop(&mut self) {
-        if self.shared.unpin() {
-            let _ = self.commands.send(Command::Unpinned { peer: self.peer });
-        }
+        self.connections.unpin(&self.peer);
     }
 }
 
@@ -167,7 +164,8 @@ impl Network {
 
     /// Keeps connections to `peer` from being closed as idle.
     pub fn pin(&self, peer: &PeerId) -> Pin {
-        Pin { peer: *peer, shared: self.connections.pin(peer), commands: self.commands.clone() }
+        self.connections.pin(peer);
+        Pin { peer: *peer, connections: self.connections.clone() }
     }
 
     /// Offers `protocol` to the peers that `admission` admits; `None` if it is offered already.

@@ -83,13 +83,14 @@ pub struct Behaviour {
     waker: Option<Waker>,
 }
 
-/// How streams spread over the connections of a peer.
+/// How streams spread over the connections of a peer, and how long a connection stays without one.
 pub struct Limits {
     pub connections_per_peer: usize,
     /// Connections that a busy peer is given although the others are not full.
     pub spread: usize,
     /// The preferred transport first.
     pub transports: Vec<String>,
+    pub idle_timeout: Duration,
 }
 
 /// The limits that a node's options set.
@@ -101,6 +102,7 @@ pub fn limits(options: &Values) -> Limits {
             spread => spread,
         },
         transports: options.list("transports").map(str::to_owned).collect(),
+        idle_timeout: options.duration("connection.idle_timeout"),
     }
 }
 
@@ -172,20 +174,13 @@ impl Behaviour {
 
     /// The offered protocols may have changed: every connection looks again.
     pub fn refresh(&mut self) {
-        self.look_again(self.connections.all().into_iter().flatten());
-    }
-
-    /// No forward keeps connections to `peer` any more: they may be idle.
-    pub fn unpinned(&mut self, peer: &PeerId) {
-        self.look_again(self.connections.with(peer));
-    }
-
-    fn look_again(&mut self, connections: impl IntoIterator<Item = Arc<Connection>>) {
-        self.actions.extend(connections.into_iter().map(|connection| ToSwarm::NotifyHandler {
-            peer_id: connection.peer,
-            handler: NotifyHandler::One(connection.id),
-            event: Refresh,
-        }));
+        for connection in self.connections.all().into_iter().flatten() {
+            self.actions.push_back(ToSwarm::NotifyHandler {
+                peer_id: connection.peer,
+                handler: NotifyHandler::One(connection.id),
+                event: Refresh,
+            });
+        }
         self.wake();
     }
 
@@ -319,7 +314,7 @@ impl Behaviour {
         let (opens, inbox) = mpsc::unbounded_channel();
         let connection = self.connections.arriving(id, peer, ends, outbound, &self.freed_sender, opens);
         self.arriving.insert(id, connection.clone());
-        Handler::new(self.registry.clone(), connection, inbox)
+        Handler::new(self.registry.clone(), connection, inbox, self.limits.idle_timeout)
     }
 
     fn established(&mut self, peer: PeerId, id: ConnectionId) {

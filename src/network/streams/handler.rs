@@ -3,7 +3,8 @@
 use std::{
     cell::RefCell,
     convert::Infallible,
-    future::{Ready, ready},
+    future::{Future, Ready, ready},
+    pin::Pin,
     sync::Arc,
     task::{Context, Poll},
     time::Duration,
@@ -21,7 +22,10 @@ use libp2p::{
     },
 };
 
-use tokio::sync::mpsc;
+use tokio::{
+    sync::mpsc,
+    time::{Instant, Sleep, sleep},
+};
 
 use super::{Failure, Registry, TunnelStream};
 use crate::network::connections::{Connection, Opening, StreamGuard};
@@ -29,8 +33,7 @@ use crate::network::connections::{Connection, Opening, StreamGuard};
 /// Time that a peer has to name the protocol of a stream it opened.
 const INBOUND_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// What the behaviour tells a handler: the offered protocols may have changed, or what keeps the connection. Look again, and let
-/// identify know.
+/// What the behaviour tells a handler: the offered protocols may have changed. Look again, and let identify know.
 #[derive(Debug)]
 pub struct Refresh;
 
@@ -40,11 +43,36 @@ pub struct Handler {
     opens: mpsc::UnboundedReceiver<Opening>,
     /// The offer as of a version of the registry: asked for on every poll of the connection.
     offer: RefCell<(u64, Arc<[StreamProtocol]>)>,
+    idle_timeout: Duration,
+    /// When it may be time to close the connection as idle.
+    idle: Pin<Box<Sleep>>,
 }
 
 impl Handler {
-    pub fn new(registry: Arc<Registry>, connection: Arc<Connection>, opens: mpsc::UnboundedReceiver<Opening>) -> Self {
-        Handler { registry, connection, opens, offer: RefCell::new((u64::MAX, Arc::new([]))) }
+    /// Within a runtime.
+    pub fn new(
+        registry: Arc<Registry>,
+        connection: Arc<Connection>,
+        opens: mpsc::UnboundedReceiver<Opening>,
+        idle_timeout: Duration,
+    ) -> Self {
+        let offer = RefCell::new((u64::MAX, Arc::new([]) as Arc<_>));
+        Handler { registry, connection, opens, offer, idle_timeout, idle: Box::pin(sleep(idle_timeout)) }
+    }
+
+    /// When the connection has been idle for too long, as far as is known now.
+    fn idle_end(&self) -> Instant {
+        let since = if self.connection.is_in_use() { Instant::now() } else { self.connection.idle_since().into() };
+        since + self.idle_timeout
+    }
+
+    /// Sees to it that the swarm asks when the connection has been idle for too long. That a stream ends wakes nobody; the timer
+    /// finds out.
+    fn poll_idle(&mut self, cx: &mut Context<'_>) {
+        while self.idle.as_mut().poll(cx).is_ready() && self.connection_keep_alive() {
+            let end = self.idle_end();
+            self.idle.as_mut().reset(end);
+        }
     }
 
     fn offer(&self) -> Arc<[StreamProtocol]> {
@@ -108,14 +136,14 @@ impl ConnectionHandler for Handler {
     }
 
     fn connection_keep_alive(&self) -> bool {
-        self.connection.shared.pinned()
+        self.idle_end() > Instant::now()
     }
 
     fn poll(
         &mut self,
         cx: &mut Context<'_>,
     ) -> Poll<ConnectionHandlerEvent<Self::OutboundProtocol, Opening, Infallible>> {
-        self.connection.handler.register(cx.waker());
+        self.poll_idle(cx);
         while let Poll::Ready(Some(opening)) = self.opens.poll_recv(cx) {
             if opening.request.reply.is_closed() {
                 continue;
@@ -128,7 +156,7 @@ impl ConnectionHandler for Handler {
         Poll::Pending
     }
 
-    /// The connection is polled after it anyway.
+    /// The connection is polled after it anyway, and identify with it.
     fn on_behaviour_event(&mut self, Refresh: Refresh) {}
 
     fn on_connection_event(
