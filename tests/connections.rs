@@ -308,14 +308,18 @@ fn a_connection_is_idle_from_the_end_of_its_last_stream_or_forward_however_seldo
         for reconnect in ["false", "true"] {
             let (_, address) = near.forward_to("p2p-test", &far.address(), &[("reconnect", reconnect)]);
             let mut stream = client(address);
+            events.wait_state("connected");
             let began = Instant::now();
             while began.elapsed() < Duration::from_millis(700) {
                 stream.write_all(b"echo?").unwrap();
                 assert_eq!(read_exact(&mut stream, 5), b"echo?");
             }
-            let ended = Instant::now();
+            let mut ended = Instant::now();
             drop(stream);
             if reconnect == "true" {
+                let kept = events.0.next(Some(Duration::from_millis(1500)));
+                assert!(kept.is_err(), "the forward keeps it: {kept:?}");
+                ended = Instant::now();
                 near.close_fitting(&Filters { all: true, ..Filters::default() }).unwrap();
             }
             events.wait_state("disconnected");
@@ -329,15 +333,15 @@ fn a_node_that_seldom_pings_answers_every_ping_of_its_peer() {
     let _limit = limit(60);
     let pairs = ["tcp", "quic"].map(|transport| {
         let far = TestNode::open(&[("transports", transport), ("ping.interval", "24h")]);
-        // Given up after two seconds without an answer.
-        let often = [("transports", transport), ("ping.interval", "1s"), ("ping.timeout", "500ms")];
+        // Given up after six seconds without an answer, before libp2p's second try.
+        let often = [("transports", transport), ("ping.interval", "3s"), ("ping.timeout", "1500ms")];
         let near = TestNode::open(&often);
         let events = near.events(kind::PEER);
         connect(&near, &far.address()).unwrap();
         events.wait_state("connected");
         (events, near, far)
     });
-    let end = Instant::now() + Duration::from_secs(5);
+    let end = Instant::now() + Duration::from_secs(11);
     for (events, ..) in &pairs {
         at("a connection stays alive");
         let event = events.0.next(Some(end.saturating_duration_since(Instant::now())));

@@ -102,7 +102,7 @@ impl Connection {
 
     /// Streams use it, or forwards want it to stay.
     pub fn is_in_use(&self) -> bool {
-        self.streams() > 0 || self.shared.pins.load(Ordering::Relaxed) > 0
+        self.streams() > 0 || self.shared.pins.load(Ordering::Acquire) > 0
     }
 
     /// Since when it is idle if it is not in use.
@@ -279,7 +279,8 @@ impl Connections {
 
     /// Keeps connections to `peer` open until it is taken back.
     pub fn pin(&self, peer: &PeerId) {
-        self.shared(peer).pins.fetch_add(1, Ordering::Relaxed);
+        // Within the lock: an entry that nothing keeps is removed.
+        self.peers.write().entry(*peer).or_default().shared.pins.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Takes back one `pin`.
@@ -287,7 +288,8 @@ impl Connections {
         let peers = self.peers.read();
         let Some(peer) = peers.get(peer) else { return };
         peer.connections.iter().for_each(|connection| connection.touch());
-        peer.shared.pins.fetch_sub(1, Ordering::Relaxed);
+        // Who sees that it is gone sees since when.
+        peer.shared.pins.fetch_sub(1, Ordering::Release);
     }
 }
 

@@ -2,7 +2,8 @@
 //!
 //! Its handler gets ready for a peer's next ping when it has answered one, but does not look for it in that turn, so that nothing
 //! wakes it when that ping comes: it would be answered whenever the connection is looked at for another reason, which may be too
-//! late. Here the handler has a second turn whenever it waits.
+//! late. Here the handler has a second turn whenever it waits: enough for a peer that sends its next ping when the last is
+//! answered.
 
 use std::{
     convert::Infallible,

@@ -69,8 +69,10 @@ impl Handler {
     /// Sees to it that the swarm asks when the connection has been idle for too long. That a stream ends wakes nobody; the timer
     /// finds out.
     fn poll_idle(&mut self, cx: &mut Context<'_>) {
-        while self.idle.as_mut().poll(cx).is_ready() && self.connection_keep_alive() {
-            let end = self.idle_end();
+        while self.idle.as_mut().poll(cx).is_ready() {
+            // If the time is over now, the swarm learns it in this turn, unless somebody begins to use the connection.
+            let kept = self.connection_keep_alive();
+            let end = if kept { self.idle_end() } else { Instant::now() + self.idle_timeout };
             self.idle.as_mut().reset(end);
         }
     }
