@@ -4,10 +4,7 @@ use std::{
     fs::File,
     io::{self, IoSlice, IoSliceMut},
     net::{IpAddr, Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr},
-    os::{
-        fd::OwnedFd,
-        unix::fs::{FileTypeExt, MetadataExt, PermissionsExt},
-    },
+    os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt},
     path::{Path, PathBuf},
     sync::atomic::{AtomicBool, Ordering},
     task::{Context, Poll},
@@ -17,16 +14,11 @@ use std::{
 use rustix::{
     fs::{FlockOperation, flock},
     io::Errno,
-    net::{SocketFlags, acceptfrom_with},
 };
 use socket2::{Domain, SockAddr, Type};
-use tokio::{
-    io::{Interest, unix::AsyncFd},
-    net::{UnixListener, UnixStream},
-};
 
 use super::{
-    socket::{self, Socket},
+    socket::{Listener, Socket},
     streams::Origin,
 };
 use crate::{
@@ -99,8 +91,8 @@ pub struct LocalListener {
 
 /// One listening socket.
 pub enum Acceptor {
-    Tcp(AsyncFd<OwnedFd>),
-    Unix(UnixListener, SocketFile),
+    Tcp(Listener),
+    Unix(Listener, SocketFile),
 }
 
 impl LocalListener {
@@ -136,7 +128,7 @@ fn bind_tcp(address: SocketAddr) -> io::Result<(Acceptor, SocketAddr)> {
     let _ = socket.set_tcp_nodelay(true);
     socket.listen(BACKLOG)?;
     let bound = socket.local_addr()?.as_socket().ok_or(io::ErrorKind::InvalidData)?;
-    Ok((Acceptor::Tcp(socket::watch(socket.into(), Interest::READABLE)?), bound))
+    Ok((Acceptor::Tcp(Listener::new(socket)?), bound))
 }
 
 /// 127.0.0.1 and, where there is IPv6, ::1 on the same port.
@@ -193,7 +185,7 @@ fn bind_unix(path: &Path) -> Result<(Acceptor, LocalAddress)> {
     let file = SocketFile::claim(path).map_err(failed)?;
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).map_err(failed)?;
     socket.listen(BACKLOG).map_err(failed)?;
-    let listener = UnixListener::from_std(socket.into()).map_err(failed)?;
+    let listener = Listener::new(socket).map_err(failed)?;
     Ok((Acceptor::Unix(listener, file), address))
 }
 
@@ -246,15 +238,12 @@ impl Acceptor {
     pub async fn accept(&self) -> io::Result<(LocalStream, Origin)> {
         match self {
             Acceptor::Tcp(listener) => {
-                let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
-                let accept = |listener: &OwnedFd| Ok(acceptfrom_with(listener, flags)?);
-                let (descriptor, from) = listener.async_io(Interest::READABLE, accept).await?;
-                let from = from.and_then(|from| SocketAddr::try_from(from).ok()).ok_or(io::ErrorKind::InvalidData)?;
-                Ok((LocalStream::new(Socket::tcp(descriptor)?), Origin::Client(from)))
+                let (socket, from) = Socket::accept_tcp(listener).await?;
+                Ok((LocalStream::new(socket), Origin::Client(from)))
             }
             Acceptor::Unix(listener, file) => {
-                let (stream, _) = listener.accept().await?;
-                Ok((LocalStream::new(Socket::unix(stream)?), Origin::Unix(file.path.clone())))
+                let socket = Socket::accept_unix(listener).await?;
+                Ok((LocalStream::new(socket), Origin::Unix(file.path.clone())))
             }
         }
     }
@@ -275,10 +264,11 @@ pub async fn connect(target: &LocalAddress, time: Duration) -> Result<LocalStrea
 }
 
 /// A program whose queue of clients is full answers EAGAIN at once, where TCP would let them wait.
-async fn connect_unix(path: &Path) -> io::Result<UnixStream> {
+async fn connect_unix(path: &Path) -> io::Result<Socket> {
+    let address = SockAddr::unix(path)?;
     let mut pause = QUEUE_PAUSE;
     loop {
-        match UnixStream::connect(path).await {
+        match Socket::connect(&address).await {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => tokio::time::sleep(pause).await,
             result => return result,
         }
@@ -288,7 +278,7 @@ async fn connect_unix(path: &Path) -> io::Result<UnixStream> {
 
 async fn connect_any(target: &LocalAddress) -> io::Result<LocalStream> {
     let candidates: Vec<SocketAddr> = match target {
-        LocalAddress::Unix(path) => return Ok(LocalStream::new(Socket::unix(connect_unix(path).await?)?)),
+        LocalAddress::Unix(path) => return Ok(LocalStream::new(connect_unix(path).await?)),
         LocalAddress::Tcp(address) => vec![*address],
         LocalAddress::Localhost(port) => {
             [IpAddr::from(Ipv4Addr::LOCALHOST), Ipv6Addr::LOCALHOST.into()].map(|ip| (ip, *port).into()).to_vec()
@@ -305,7 +295,7 @@ async fn connect_any(target: &LocalAddress) -> io::Result<LocalStream> {
     };
     let mut first = None;
     for candidate in candidates {
-        match Socket::connect(candidate).await {
+        match Socket::connect(&candidate.into()).await {
             Ok(socket) => {
                 // A tunnel must not add delay of its own; without the option the stream still works.
                 let _ = socket.system().set_tcp_nodelay(true);

@@ -7,19 +7,35 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use rustix::io::{Errno, readv, writev};
-use socket2::{Domain, SockRef, Socket as Descriptor, Type};
-use tokio::{
-    io::{Interest, unix::AsyncFd},
-    net::UnixStream,
+use rustix::{
+    io::{Errno, readv, writev},
+    net::{SocketAddrAny, SocketFlags, acceptfrom_with},
 };
+use socket2::{SockAddr, SockRef, Socket as Descriptor, Type};
+use tokio::io::{Interest, unix::AsyncFd};
 
 /// What the runtime looks out for. Urgent data is nothing that a tunnel carries, but see [`Socket::poll_read`].
 const INTEREST: Interest = Interest::READABLE.add(Interest::WRITABLE).add(Interest::PRIORITY);
 
+/// A listening socket that does not block.
+pub struct Listener(AsyncFd<OwnedFd>);
+
+impl Listener {
+    /// Needs a runtime, as all of this does.
+    pub fn new(descriptor: impl Into<OwnedFd>) -> io::Result<Self> {
+        Ok(Listener(watch(descriptor.into(), Interest::READABLE)?))
+    }
+
+    /// The next client, and where it comes from.
+    async fn accept(&self) -> io::Result<(OwnedFd, Option<SocketAddrAny>)> {
+        let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+        self.0.async_io(Interest::READABLE, |listener| Ok(acceptfrom_with(listener, flags)?)).await
+    }
+}
+
 /// Lets the runtime look out for what becomes possible.
 #[expect(deprecated, reason = "what replaces it asks for a promise that an owned descriptor keeps by itself")]
-pub fn watch(descriptor: OwnedFd, interest: Interest) -> io::Result<AsyncFd<OwnedFd>> {
+fn watch(descriptor: OwnedFd, interest: Interest) -> io::Result<AsyncFd<OwnedFd>> {
     AsyncFd::with_interest(descriptor, interest)
 }
 
@@ -29,24 +45,31 @@ pub struct Socket {
 }
 
 impl Socket {
-    /// Of a connected TCP socket that does not block. Needs a runtime, as all of these do.
-    pub fn tcp(descriptor: OwnedFd) -> io::Result<Self> {
-        Ok(Socket { descriptor: watch(descriptor, INTEREST)?, tcp: true })
+    /// Of a connected one that does not block.
+    fn new(descriptor: OwnedFd, tcp: bool) -> io::Result<Self> {
+        Ok(Socket { descriptor: watch(descriptor, INTEREST)?, tcp })
     }
 
-    pub fn unix(stream: UnixStream) -> io::Result<Self> {
-        let descriptor = OwnedFd::from(stream.into_std()?);
-        Ok(Socket { descriptor: watch(descriptor, INTEREST)?, tcp: false })
+    /// The next client of a TCP socket, and its address.
+    pub async fn accept_tcp(listener: &Listener) -> io::Result<(Self, SocketAddr)> {
+        let (descriptor, from) = listener.accept().await?;
+        let from = from.and_then(|from| SocketAddr::try_from(from).ok()).ok_or(io::ErrorKind::InvalidData)?;
+        Ok((Socket::new(descriptor, true)?, from))
     }
 
-    /// Connects over TCP.
-    pub async fn connect(address: SocketAddr) -> io::Result<Self> {
-        let descriptor = Descriptor::new(Domain::for_address(address), Type::STREAM.nonblocking(), None)?;
-        match descriptor.connect(&address.into()) {
+    /// The next client of a Unix socket.
+    pub async fn accept_unix(listener: &Listener) -> io::Result<Self> {
+        Socket::new(listener.accept().await?.0, false)
+    }
+
+    /// Connects over TCP, or to a Unix socket.
+    pub async fn connect(address: &SockAddr) -> io::Result<Self> {
+        let descriptor = Descriptor::new(address.domain(), Type::STREAM.nonblocking(), None)?;
+        match descriptor.connect(address) {
             Err(error) if error.raw_os_error() != Some(Errno::INPROGRESS.raw_os_error()) => return Err(error),
             _ => {}
         }
-        let socket = Socket::tcp(descriptor.into())?;
+        let socket = Socket::new(descriptor.into(), !address.is_unix())?;
         let failed = {
             let mut guard = socket.descriptor.writable().await?;
             // It stays writable.
@@ -104,7 +127,7 @@ impl Socket {
         }
     }
 
-    /// Whether any urgent data (RFC 6093) has been announced so far.
+    /// Whether any urgent data (RFC 6093) was received so far.
     fn has_met_urgent_data(&self) -> bool {
         self.descriptor.try_io(Interest::PRIORITY, |_| Ok(())).is_ok()
     }
@@ -158,7 +181,7 @@ mod tests {
 
     async fn pair() -> (Socket, TcpStream) {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let socket = Socket::connect(listener.local_addr().unwrap()).await.unwrap();
+        let socket = Socket::connect(&listener.local_addr().unwrap().into()).await.unwrap();
         (socket, listener.accept().unwrap().0)
     }
 
@@ -183,7 +206,7 @@ mod tests {
     async fn what_comes_behind_a_message_with_descriptors_is_read() {
         let (near, far) = std::os::unix::net::UnixStream::pair().unwrap();
         near.set_nonblocking(true).unwrap();
-        let socket = Socket::unix(UnixStream::from_std(near).unwrap()).unwrap();
+        let socket = Socket::new(near.into(), false).unwrap();
         let descriptors = [far.as_fd()];
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
         let mut control = SendAncillaryBuffer::new(&mut space);
@@ -198,7 +221,7 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         drop(listener);
-        let error = Socket::connect(address).await.err().expect("nobody listens there");
+        let error = Socket::connect(&address.into()).await.err().expect("nobody listens there");
         assert_eq!(error.raw_os_error(), Some(Errno::CONNREFUSED.raw_os_error()));
     }
 

@@ -102,7 +102,7 @@ impl Connection {
 
     /// Streams use it, or forwards want it to stay.
     pub fn is_in_use(&self) -> bool {
-        self.streams() > 0 || self.shared.pins.load(Ordering::Acquire) > 0
+        self.streams() > 0 || self.shared.pinned()
     }
 
     /// Since when it is idle if it is not in use.
@@ -156,7 +156,7 @@ impl PeerShared {
     }
 
     pub fn pinned(&self) -> bool {
-        self.pins.load(Ordering::Relaxed) > 0
+        self.pins.load(Ordering::Acquire) > 0
     }
 }
 

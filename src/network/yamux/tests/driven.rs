@@ -16,14 +16,20 @@ async fn opened(muxer: &mut (impl StreamMuxer<Substream = Stream, Error = io::Er
     poll_fn(|cx| muxer.poll_outbound_unpin(cx)).await.unwrap()
 }
 
+/// A connection with a stream in which something was written, and its other end.
+async fn writing() -> (Driven<End>, Stream, Peer) {
+    let (a, b) = pipe(10_000);
+    let mut driven = client(a, Config::default()).driven();
+    let other = Peer::run(server(b, Config::default()));
+    let mut near = opened(&mut driven).await;
+    near.write_all(&[1; 100_000]).await.unwrap();
+    (driven, near, other)
+}
+
 #[tokio::test]
 async fn bytes_pass_while_the_owner_looks_elsewhere() {
     limited(async {
-        let (a, b) = pipe(10_000);
-        let mut driven = client(a, Config::default()).driven();
-        let mut other = Peer::run(server(b, Config::default()));
-        let mut near = opened(&mut driven).await;
-        near.write_all(&[1; 100_000]).await.unwrap();
+        let (_driven, mut near, mut other) = writing().await;
         let mut far = other.accept().await;
         far.read_exact(&mut vec![0; 100_000]).await.unwrap();
         far.write_all(b"answer").await.unwrap();
@@ -73,11 +79,7 @@ async fn dropping_it_closes_the_socket_at_once_and_ends_the_streams() {
 #[tokio::test]
 async fn closing_it_sends_what_was_queued() {
     limited(async {
-        let (a, b) = pipe(10_000);
-        let mut driven = client(a, Config::default()).driven();
-        let mut other = Peer::run(server(b, Config::default()));
-        let mut near = opened(&mut driven).await;
-        near.write_all(&[1; 100_000]).await.unwrap();
+        let (mut driven, _near, mut other) = writing().await;
         let closing = tokio::spawn(async move { poll_fn(|cx| driven.poll_close_unpin(cx)).await });
         let mut far = other.accept().await;
         far.read_exact(&mut vec![0; 100_000]).await.unwrap();
