@@ -143,6 +143,15 @@ pub static TABLE: &[Spec] = &[
         doc: "Most bytes the node may promise its peers as receive windows, all connections together; beyond it a new stream on a TCP connection is refused, and windows stop growing. The first connection.window of each QUIC connection does not count.",
     },
     Spec {
+        name: "busy_poll",
+        kind: Kind::Int { min: 0, max: 1000 },
+        default: "100",
+        scopes: &[Process],
+        live: true,
+        secret: false,
+        doc: "Microseconds for which the runtime's thread looks for what comes next before it sleeps, while small messages follow each other within that time: a round trip then takes about two thirds of the time and half as much processor time again. Others that want the processor have it in between. Only with one worker thread and at least two processors; 0 is never.",
+    },
+    Spec {
         name: "connection.backlog",
         kind: Kind::Int { min: 1, max: 8000 },
         default: "256",

@@ -1,6 +1,9 @@
 //! This library.
 
-use std::{net::SocketAddr, time::Instant};
+use std::{
+    net::SocketAddr,
+    time::{Duration, Instant},
+};
 
 use p2pmount::{
     Node, Options,
@@ -71,10 +74,11 @@ impl System for Own {
         }
         let transport = if matches!(self, Own::Quic) { "quic" } else { "tcp" };
         let environment = |name: &str| std::env::var(name).ok();
-        let threads = Values::resolve(Scope::Process, &Options::new(), &environment)?.size("threads");
+        let of_process = Values::resolve(Scope::Process, &Options::new(), &environment)?;
+        process::set_busy_poll(Duration::from_micros(of_process.size("busy_poll") as u64));
         let options = Options::new().with("network", "local")?.with("transports", transport)?;
         let options = options.with("listen.addresses", listen_addresses(transport, side))?;
-        let runtime = process::runtime(threads)?;
+        let runtime = process::runtime(of_process.size("threads"))?;
         let node = runtime.block_on(Node::open(&options, &environment))?;
         let ready = match side {
             Side::Listen => {

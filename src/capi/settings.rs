@@ -1,5 +1,7 @@
 //! Options of what is in use: of the process, a node, a mount.
 
+use std::time::Duration;
+
 use parking_lot::RwLock;
 use tokio::runtime::Handle;
 
@@ -24,7 +26,7 @@ static PROCESS: PerProcess<RwLock<Values>> = PerProcess::new();
 fn process_values() -> Result<&'static RwLock<Values>> {
     PROCESS.get_or_try_init(|| {
         let values = Values::resolve(Scope::Process, &Options::new(), &host::environment)?;
-        for name in ["descriptors.reserve", "log.fd", "log.level"] {
+        for name in ["busy_poll", "descriptors.reserve", "log.fd", "log.level"] {
             apply(&values, name)?;
         }
         Ok(RwLock::new(values))
@@ -40,6 +42,7 @@ pub fn runtime() -> Result<Handle> {
 /// Makes a value of the process effective.
 fn apply(values: &Values, name: &str) -> Result<()> {
     match name {
+        "busy_poll" => process::set_busy_poll(Duration::from_micros(values.size(name) as u64)),
         "descriptors.reserve" => process::descriptors().set_reserve(values.size(name)),
         "log.level" => logging::set_level(Level::parse(values.text(name)).unwrap_or(Level::Off))?,
         "log.fd" => {

@@ -14,6 +14,8 @@ use rustix::{
 use socket2::{SockAddr, SockRef, Socket as Descriptor, Type};
 use tokio::io::{Interest, unix::AsyncFd};
 
+use crate::process;
+
 /// What the runtime looks out for. Urgent data is nothing that a tunnel carries, but see [`Socket::poll_read`].
 const INTEREST: Interest = Interest::READABLE.add(Interest::WRITABLE).add(Interest::PRIORITY);
 
@@ -96,6 +98,7 @@ impl Socket {
             let mut ready = ready!(self.descriptor.poll_read_ready(cx))?;
             match readv(self.descriptor.get_ref(), buffers) {
                 Ok(read) => {
+                    process::arrived(read);
                     if self.tcp && read > 0 && read < room && !self.has_met_urgent_data() {
                         ready.clear_ready();
                     }

@@ -6,6 +6,7 @@ mod connections;
 mod driver;
 mod failure;
 mod frames;
+mod noticed;
 mod pacing;
 mod ping;
 mod private;

@@ -34,7 +34,9 @@ use parking_lot::Mutex;
 use socket2::{Domain, Socket, Type};
 
 use super::{
-    failure, pacing, private, protocols, quic,
+    failure,
+    noticed::Noticed,
+    pacing, private, protocols, quic,
     security::{Secured, Security},
     websocket::{self, WebSocket},
     yamux,
@@ -89,11 +91,11 @@ pub fn build(keypair: &Keypair, config: Config) -> Result<Boxed<Connection>> {
     };
     let sockets = || {
         let sockets = tcp::tokio::Transport::new(tcp::Config::new().nodelay(true));
-        let unpaced = |socket: tcp::tokio::TcpStream, _| {
+        let prepared = |socket: tcp::tokio::TcpStream, _| {
             pacing::unpace(&socket.0);
-            socket
+            Noticed(socket)
         };
-        sockets.map(unpaced).map_err(SocketError)
+        sockets.map(prepared).map_err(SocketError)
     };
     let tcp = if config.tcp {
         let links = links.clone();

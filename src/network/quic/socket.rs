@@ -19,6 +19,7 @@ use socket2::{Domain, Protocol, Type};
 use tokio::{io::Interest, net::UdpSocket, sync::Notify};
 
 use super::batch::Batch;
+use crate::process;
 
 /// Most messages taken from the operating system at a time, each up to 64 KiB of packets that came together: more of them
 /// would push each other out of the processor's caches before they are looked at.
@@ -141,7 +142,11 @@ impl AsyncUdpSocket for Socket {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 // A report of an earlier packet that did not arrive says nothing about the socket.
                 Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {}
-                result => return Poll::Ready(result),
+                Ok(received) => {
+                    process::arrived(meta[..received].iter().map(|meta| meta.len).sum());
+                    return Poll::Ready(Ok(received));
+                }
+                Err(error) => return Poll::Ready(Err(error)),
             }
         }
     }
