@@ -5,9 +5,8 @@ use std::{env, process::Command};
 /// Takes away what the outer make and cargo say about their own work: it is not meant for the inner ones, and makes build
 /// scripts of dependencies, and then everything, run again.
 pub fn clean(command: &mut Command) {
-    for name in
-        ["MAKEFLAGS", "MFLAGS", "MAKELEVEL", "CARGO_MAKEFLAGS", "RUSTFLAGS", "RUSTC_BOOTSTRAP", "LD_LIBRARY_PATH"]
-    {
+    let set = "MAKEFLAGS MFLAGS MAKELEVEL CARGO_MAKEFLAGS RUSTFLAGS RUSTC_BOOTSTRAP LD_LIBRARY_PATH OUT_DIR";
+    for name in set.split(' ') {
         command.env_remove(name);
     }
     for (name, _) in env::vars_os() {
