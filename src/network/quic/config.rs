@@ -1,10 +1,10 @@
 //! Settings of the QUIC transport and their translation for quinn.
 
-use std::{sync::Arc, time::Duration};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use libp2p::identity::Keypair;
 use quinn::{
-    EndpointConfig, VarInt,
+    EndpointConfig, MtuDiscoveryConfig, VarInt,
     crypto::{
         CryptoError, HmacKey,
         rustls::{QuicClientConfig, QuicServerConfig},
@@ -13,7 +13,7 @@ use quinn::{
 };
 use quinn_proto::HashedConnectionIdGenerator;
 
-use super::{congestion, error::Error, stream};
+use super::{congestion, error::Error, mtu, stream};
 use crate::network::{tls, yamux::Budget};
 
 /// Makes the TLS settings of one dial.
@@ -94,7 +94,8 @@ impl Config {
         self.max_concurrent_streams.min(256)
     }
 
-    pub(super) fn transport(&self) -> quinn::TransportConfig {
+    /// The settings of a connection to `remote`.
+    pub(super) fn transport(&self, remote: SocketAddr) -> Arc<quinn::TransportConfig> {
         let mut config = quinn::TransportConfig::default();
         config
             .max_concurrent_bidi_streams(self.first_streams().into())
@@ -109,27 +110,28 @@ impl Config {
             .datagram_receive_buffer_size(None)
             // The spin bit would show the round-trip time to everybody on the path.
             .allow_spin(false);
-        if !self.mtu_discovery {
-            config.mtu_discovery_config(None);
-        }
-        config
+        let mut discovery = MtuDiscoveryConfig::default();
+        discovery.upper_bound(mtu::largest(remote));
+        config.mtu_discovery_config(self.mtu_discovery.then_some(discovery));
+        Arc::new(config)
     }
 
-    /// The settings of one dial. Each has its own certificate, so no session can be resumed without its check.
-    pub(super) fn client(&self, transport: Arc<quinn::TransportConfig>) -> Result<quinn::ClientConfig, Error> {
+    /// The settings of a dial to `remote`. Each has its own certificate, so no session can be resumed without its check.
+    pub(super) fn client(&self, remote: SocketAddr) -> Result<quinn::ClientConfig, Error> {
         let tls = (self.client_tls)().map_err(Error::Tls)?;
         let tls = QuicClientConfig::try_from(tls).map_err(|e| Error::Tls(e.to_string()))?;
         let mut config = quinn::ClientConfig::new(Arc::new(tls));
-        config.transport_config(transport);
+        config.transport_config(self.transport(remote));
         Ok(config)
     }
 
-    pub(super) fn server(&self, transport: Arc<quinn::TransportConfig>) -> Result<quinn::ServerConfig, Error> {
+    /// The settings for inbound connections, without those that each has of its own.
+    pub(super) fn server(&self) -> Result<quinn::ServerConfig, Error> {
         let tls = (self.server_tls)().map_err(Error::Tls)?;
         let tls = QuicServerConfig::try_from(tls).map_err(|e| Error::Tls(e.to_string()))?;
         let mut config = quinn::ServerConfig::with_crypto(Arc::new(tls));
         // A libp2p connection keeps the address it was made with.
-        config.transport_config(transport).migration(false);
+        config.migration(false);
         Ok(config)
     }
 
@@ -155,6 +157,8 @@ impl Config {
             None => EndpointConfig::default(),
         };
         config.supported_versions(vec![1]);
+        // The value is a lawful one.
+        let _ = config.max_udp_payload_size(mtu::LARGEST);
         config
     }
 }

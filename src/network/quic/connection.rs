@@ -84,7 +84,7 @@ type NextStream = BoxFuture<'static, Result<(SendStream, RecvStream), Connection
 /// those that were reset (bounded, see [`Config::close_timeout`](super::Config::close_timeout)) and then closes the
 /// connection; unfinished streams are lost with it.
 pub struct Muxer {
-    shared: Arc<Shared>,
+    pub(super) shared: Arc<Shared>,
     incoming: Option<NextStream>,
     outgoing: Option<NextStream>,
     closing: Option<BoxFuture<'static, ()>>,

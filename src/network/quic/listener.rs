@@ -20,8 +20,8 @@ use super::{address, connection::Upgrade, error::Error, port::Port};
 pub(super) enum Event {
     /// For libp2p as it is.
     Transport(TransportEvent<Upgrade, Error>),
-    /// A connection to this local address begins its handshake.
-    Connection { connecting: quinn::Connecting, local: SocketAddr },
+    /// Somebody wants a connection to this local address.
+    Connection { incoming: Box<quinn::Incoming>, local: SocketAddr },
 }
 
 pub(super) struct Listener {
@@ -122,14 +122,7 @@ impl Listener {
             self.accept = accept(&self.port);
             let ip = incoming.local_ip().unwrap_or(self.port.local().ip());
             let local = SocketAddr::new(ip, self.port.local().port());
-            let remote = incoming.remote_address();
-            match incoming.accept() {
-                Ok(connecting) => return Poll::Ready(Some(Event::Connection { connecting, local })),
-                Err(error) => {
-                    let error = Error::Handshake { remote, error };
-                    self.events.push_back(TransportEvent::ListenerError { listener_id: self.id, error });
-                }
-            }
+            return Poll::Ready(Some(Event::Connection { incoming: incoming.into(), local }));
         }
     }
 

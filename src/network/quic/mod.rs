@@ -12,6 +12,7 @@ mod congestion;
 mod connection;
 mod error;
 mod listener;
+mod mtu;
 mod port;
 mod punch;
 mod room;

@@ -18,12 +18,14 @@ use quinn::{
 use socket2::{Domain, Protocol, Type};
 use tokio::{io::Interest, net::UdpSocket, sync::Notify};
 
-use super::batch::Batch;
+use super::{batch::Batch, mtu};
 use crate::process;
 
-/// Most messages taken from the operating system at a time, each up to 64 KiB of packets that came together: more of them
-/// would push each other out of the processor's caches before they are looked at.
+/// Most messages taken from the operating system at a time: more of them would push each other out of the processor's caches
+/// before they are looked at.
 const MESSAGES: usize = 8;
+/// Most bytes of a message: packets that came together.
+const MESSAGE: usize = 64 * 1024;
 
 /// A UDP socket whose port can be given back while connections still refer to it.
 ///
@@ -159,8 +161,9 @@ impl AsyncUdpSocket for Socket {
         self.state.max_gso_segments()
     }
 
+    /// As many as can come together: quinn makes room for as many packets of the largest size.
     fn max_receive_segments(&self) -> usize {
-        self.state.gro_segments()
+        self.state.gro_segments().min(MESSAGE.div_ceil(mtu::LARGEST.into()))
     }
 
     fn may_fragment(&self) -> bool {

@@ -34,7 +34,6 @@ use super::{
 /// connections, dropping the transport closes every connection.
 pub struct Transport {
     config: Config,
-    settings: Arc<quinn::TransportConfig>,
     server: quinn::ServerConfig,
     pub(super) listeners: Vec<Listener>,
     /// Where dials leave from that no listener's port can serve: IPv4, IPv6.
@@ -48,11 +47,9 @@ pub struct Transport {
 impl Transport {
     /// Fails when the TLS certificate cannot be made.
     pub fn new(config: Config) -> Result<Self, Error> {
-        let settings = Arc::new(config.transport());
         Ok(Transport {
-            server: config.server(settings.clone())?,
+            server: config.server()?,
             config,
-            settings,
             listeners: Vec::new(),
             dialers: [None, None],
             own_ports: Vec::new(),
@@ -148,9 +145,9 @@ impl libp2p::core::Transport for Transport {
             .boxed());
         }
         let port = self.dial_port(remote, options.port_use)?;
-        let (config, settings) = (self.config.clone(), self.settings.clone());
+        let config = self.config.clone();
         Ok(async move {
-            let client = config.client(settings)?;
+            let client = config.client(remote)?;
             // libp2p has no host names, but TLS wants one.
             let connecting = port.endpoint.connect_with(client, remote, "l").map_err(|error| {
                 if matches!(error, quinn::ConnectError::EndpointStopping) {
@@ -171,10 +168,20 @@ impl libp2p::core::Transport for Transport {
                 Poll::Pending => index += 1,
                 Poll::Ready(None) => drop(this.listeners.remove(index)),
                 Poll::Ready(Some(Event::Transport(event))) => return Poll::Ready(event),
-                Poll::Ready(Some(Event::Connection { connecting, local })) => {
+                Poll::Ready(Some(Event::Connection { incoming, local })) => {
                     let (listener_id, port) = (listener.id, listener.port.clone());
+                    let remote = incoming.remote_address();
+                    let mut server = this.server.clone();
+                    server.transport_config(this.config.transport(remote));
+                    let connecting = match incoming.accept_with(Arc::new(server)) {
+                        Ok(connecting) => connecting,
+                        Err(error) => {
+                            let error = Error::Handshake { remote, error };
+                            return Poll::Ready(TransportEvent::ListenerError { listener_id, error });
+                        }
+                    };
                     let Some(connecting) = this.punches.offer(connecting) else { continue };
-                    let send_back_addr = address::format(connecting.remote_address());
+                    let send_back_addr = address::format(remote);
                     // The others' turn comes first next time.
                     this.listeners.rotate_left(index + 1);
                     return Poll::Ready(TransportEvent::Incoming {

@@ -3,6 +3,7 @@
 mod closing;
 mod endpoints;
 mod interop;
+mod packets;
 mod streams;
 
 use std::{
