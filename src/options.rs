@@ -149,7 +149,7 @@ pub static TABLE: &[Spec] = &[
         scopes: &[Process],
         live: true,
         secret: false,
-        doc: "Microseconds for which the runtime's thread looks for what comes next before it sleeps, while small messages follow each other within that time: a round trip then takes about two thirds of the time and half as much processor time again. Others that want the processor have it in between. Only with one worker thread and at least two processors; 0 is never.",
+        doc: "Microseconds for which the runtime's thread looks for what comes next before it sleeps, while small messages follow each other within that time: a round trip then takes about two thirds of the time and half as much processor time again. Others that want the processor have it in between, but what is used counts: under a quota of processor time, or if the host runs its threads with real-time priority, set 0, which is never. Only with one worker thread and at least two processors.",
     },
     Spec {
         name: "connection.backlog",

@@ -17,8 +17,13 @@ use tokio::runtime::{Builder, Runtime};
 
 /// Of the last 16 waits so many must have been short.
 const SHORT: u32 = 12;
-/// What brings as much at a time is not waited for in this way: it is worth the wake-up.
-const LARGE: usize = 4096;
+/// What brings as much at a time is not waited for in this way: it is worth the wake-up. A network's full packets may come one by
+/// one.
+const LARGE: usize = 1200;
+/// Who keeps the processor for so long needs it. Those that a message is for, or comes from, do not.
+const NEEDED: Duration = Duration::from_millis(1);
+/// Then the thread does not look again for so long.
+const PAUSE: Duration = Duration::from_secs(1);
 
 /// In microseconds; at first as the option `busy_poll` says.
 static LIMIT: AtomicU32 = AtomicU32::new(100);
@@ -67,14 +72,18 @@ fn before_sleep() {
     if limit == 0 {
         return;
     }
+    let limit = Duration::from_micros(limit.into());
     let mut waits = WAITING.get();
-    let looks = waits.looks_again(Instant::now(), take_arrived(), Duration::from_micros(limit.into()));
-    WAITING.set(waits);
-    if looks && let Some(waker) = AGAIN.take() {
+    let now = Instant::now();
+    if waits.looks_again(now, take_arrived(), limit)
+        && let Some(waker) = AGAIN.take()
+    {
         thread::yield_now();
+        waits.gave_way(now, now.elapsed(), limit);
         waker.wake_by_ref();
         AGAIN.set(Some(waker));
     }
+    WAITING.set(waits);
 }
 
 /// How long the thread waited lately.
@@ -85,11 +94,13 @@ struct Waits {
     /// A bit for each of the last waits, set where it was short and what came was small.
     short: u16,
     looking: bool,
+    /// Not to look before this time.
+    pause: Option<Instant>,
 }
 
 impl Waits {
     const fn new() -> Self {
-        Waits { since: None, short: 0, looking: false }
+        Waits { since: None, short: 0, looking: false, pause: None }
     }
 
     /// There is nothing to do `now`, after what `arrived`: whether to look again, for `limit` at most, or to sleep.
@@ -104,8 +115,18 @@ impl Waits {
             }
         }
         self.since = Some(now);
-        self.looking = self.short.count_ones() >= SHORT;
+        self.pause = self.pause.filter(|end| now < *end);
+        self.looking = self.short.count_ones() >= SHORT && self.pause.is_none();
         self.looking
+    }
+
+    /// It looked `now`, and others had the processor for `time` then. Where they need it, a thread that sleeps has it back
+    /// sooner than one that has left it to them.
+    fn gave_way(&mut self, now: Instant, time: Duration, limit: Duration) {
+        if time > limit.max(NEEDED) {
+            self.looking = false;
+            self.pause = Some(now + PAUSE);
+        }
     }
 }
 
@@ -153,6 +174,20 @@ mod tests {
             now += LIMIT / 10;
             assert!(!waits.looks_again(now, arrived, LIMIT), "{arrived:?}");
         }
+    }
+
+    #[test]
+    fn where_others_need_the_processor_it_sleeps_for_a_while() {
+        let (mut waits, mut now) = looking();
+        waits.gave_way(now, NEEDED, LIMIT);
+        assert!(waits.looks_again(now + LIMIT / 2, None, LIMIT));
+        waits.gave_way(now, 2 * NEEDED, LIMIT);
+        assert!(!waits.looks_again(now + LIMIT / 2, None, LIMIT));
+        for end in [LIMIT / 2, PAUSE - LIMIT, PAUSE] {
+            assert_eq!(waits.looks_again(now + end, SMALL, LIMIT), end == PAUSE, "{end:?}");
+        }
+        now += PAUSE;
+        assert!(waits.looks_again(now, None, LIMIT));
     }
 
     #[test]
