@@ -47,6 +47,7 @@ on_paths! {
         a_client_that_resets_before_the_first_byte_resets_the_target: 30,
         a_client_that_resets_after_its_end_of_file_resets_the_target: 30,
         a_client_that_resets_after_the_targets_end_of_file_resets_the_target: 30,
+        what_a_target_sends_to_nobody_is_taken_at_a_pace: 30,
         a_target_that_resets_while_it_sends_resets_the_client: 30,
         a_target_that_resets_while_it_receives_resets_the_client: 30,
         a_target_that_resets_before_the_first_byte_resets_the_client: 30,
@@ -415,12 +416,25 @@ fn a_target_that_resets_after_the_clients_end_of_file_resets_the_client(given: O
     });
 }
 
+/// The target has its grace, but nothing is gained by taking what it sends meanwhile as fast as it can.
+fn what_a_target_sends_to_nobody_is_taken_at_a_pace(given: Options) {
+    let tunnel = Tunnel::open(given);
+    let (mut client, mut server) = tunnel.connect();
+    client.half_close();
+    expect_end(&mut server);
+    let pouring = thread::spawn(move || pour(server));
+    read_exact(&mut client, 1 << 20);
+    reset(client);
+    let sent = pouring.join().unwrap() >> 4;
+    assert!(sent < 200, "{sent} MiB were read");
+}
+
 // --- nodes that go away ----------------------------------------------------------------------------------------------
 
-/// Sends without end until the connection is cut.
-fn pour(mut stream: TcpStream) {
+/// Sends without end until the connection is cut: how many pieces of 64 KiB.
+fn pour(mut stream: TcpStream) -> usize {
     let data = bytes(64 << 10, 0);
-    while stream.write_all(data).is_ok() {}
+    std::iter::from_fn(|| stream.write_all(data).ok()).count()
 }
 
 /// Connections of every kind that must not look complete when the node between them goes away: the ends that have to see a

@@ -22,6 +22,8 @@ use crate::{
 const TURN: usize = 4;
 /// After the peer has stopped reading, the local side has this long to take what was still for it before it is reset.
 const LAST_WORDS: Duration = Duration::from_secs(2);
+/// Between two looks at what it sends meanwhile: one that sends without end shall not keep a processor busy.
+const LAST_WORDS_PAUSE: Duration = Duration::from_millis(1);
 
 /// How a stream ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -105,14 +107,12 @@ pub async fn first_bytes(local: &LocalStream) -> Vec<u8> {
 /// The peer read no further, or is gone, but had sent its own end of file: the local side gets it, and time to read what
 /// came before, until it is reset. What it sends meanwhile goes nowhere, as on any connection whose other end has closed.
 async fn last_words(local: &LocalStream) {
-    let drain = poll_fn(|cx| {
-        loop {
-            match ready!(local.poll_read(cx, &mut [0; 4096])) {
-                Ok(0) | Err(_) => return Poll::Ready(()),
-                Ok(_) => {}
-            }
+    let drain = async {
+        let read = || poll_fn(|cx| with_scratch(|buffer| local.poll_read(cx, buffer)));
+        while matches!(read().await, Ok(1..)) {
+            tokio::time::sleep(LAST_WORDS_PAUSE).await;
         }
-    });
+    };
     let _ = tokio::time::timeout(LAST_WORDS, drain).await;
 }
 
