@@ -195,7 +195,7 @@ impl Core {
             if let Some(inner) = self.inbox.pop_front() {
                 self.serve(inner);
             } else if let Some(inner) = self.ring.pop_front() {
-                self.send_frame(inner);
+                self.send_frames(inner);
             } else {
                 return;
             }
@@ -248,20 +248,25 @@ impl Core {
         }
     }
 
-    /// Sends one frame of the stream, and puts it behind the others if it has more.
-    fn send_frame(&mut self, inner: Arc<Inner>) {
+    /// Gives a stream its turn, and puts it behind the others if it has more to send.
+    fn send_frames(&mut self, inner: Arc<Inner>) {
         let mut state = inner.state.lock();
         state.sending = false;
         if state.end.is_some() || state.dropped {
             return;
         }
-        let Some((frame, fin)) = state.next_frame(&self.shared) else { return };
-        let flags = std::mem::take(&mut state.greeting) | if fin { FIN } else { 0 };
+        for sent in 0..self.output.frames_per_turn() {
+            if sent > 0 && !self.output.has_room() {
+                break;
+            }
+            let Some((frame, fin)) = state.next_frame(&self.shared) else { break };
+            let flags = std::mem::take(&mut state.greeting) | if fin { FIN } else { 0 };
+            self.output.push_data(inner.id, flags, frame);
+        }
         state.sending = state.has_frames();
         let (more, finished) = (state.sending, state.finished());
         let writer = state.writer.take();
         drop(state);
-        self.output.push_data(inner.id, flags, frame);
         wake(writer);
         if finished {
             self.remove(inner.id);
@@ -287,7 +292,7 @@ impl Core {
             self.serve(inner);
         }
         while let Some(inner) = self.ring.pop_front() {
-            self.send_frame(inner);
+            self.send_frames(inner);
         }
     }
 

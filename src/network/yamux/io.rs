@@ -161,6 +161,12 @@ impl Output {
         self.len < self.limit
     }
 
+    /// How many frames a stream may add in its turn: one while the socket takes less than it is given, more while others do
+    /// not wait for long. Whoever writes to the stream has then room for as much at a time.
+    pub(super) fn frames_per_turn(&self) -> usize {
+        self.limit / OUTPUT_SMALL
+    }
+
     /// Whether what is there is so little that it should wait for frames of other streams; see [`Company`].
     pub(super) fn waits_for_company(&mut self) -> bool {
         self.len < GATHER && self.company.is_awaited()

@@ -350,27 +350,47 @@ async fn windows_do_not_grow_for_a_slow_reader() {
     .await;
 }
 
+/// Whose frames the other end gets, one after the other, when three streams have `each` bytes to send over a pipe of this
+/// size.
+async fn order_of_frames(capacity: usize, each: usize) -> Vec<u32> {
+    const FRAME: usize = 1000;
+    let (a, mut raw) = pipe(capacity);
+    let a = Peer::run(client(a, Config { frame_size: FRAME, ..Config::default() }));
+    let mut streams = [a.open().await, a.open().await, a.open().await];
+    for stream in &mut streams {
+        // Without waiting, so that all three are queued before the connection runs.
+        let written = poll_once(|cx| Pin::new(&mut *stream).poll_write(cx, &vec![0; each]));
+        assert!(matches!(written, Poll::Ready(Ok(n)) if n == each));
+    }
+    let mut order = Vec::new();
+    while order.len() < 3 * each / FRAME {
+        let (header, data) = raw.receive().await;
+        if !data.is_empty() {
+            order.push(header.stream);
+        }
+    }
+    order
+}
+
 #[tokio::test]
-async fn streams_take_turns() {
+async fn streams_take_turns_of_one_frame_while_the_socket_is_slow() {
     limited(async {
-        let (a, mut raw) = pipe(100);
-        let a = Peer::run(client(a, Config { frame_size: 1000, ..Config::default() }));
-        let mut streams = [a.open().await, a.open().await, a.open().await];
-        for stream in &mut streams {
-            // Without waiting, so that all three are queued before the connection runs.
-            let written = poll_once(|cx| Pin::new(&mut *stream).poll_write(cx, &[0; 50_000]));
-            assert!(matches!(written, Poll::Ready(Ok(50_000))));
+        let order = order_of_frames(100, 50_000).await;
+        for (i, id) in order.iter().enumerate() {
+            assert_eq!(*id, order[i % 3], "{order:?}");
         }
-        let mut turns = Vec::new();
-        while turns.len() < 150 {
-            let (header, data) = raw.receive().await;
-            if !data.is_empty() {
-                turns.push(header.stream);
-            }
-        }
-        for (i, id) in turns.iter().enumerate() {
-            assert_eq!(*id, turns[i % 3], "{turns:?}");
-        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn turns_get_longer_while_the_socket_takes_everything() {
+    limited(async {
+        let order = order_of_frames(1 << 20, 250_000).await;
+        let turns: Vec<usize> = order.chunk_by(|one, next| one == next).map(<[u32]>::len).collect();
+        assert!(turns.iter().all(|frames| *frames <= 4), "{turns:?}");
+        assert_eq!(turns[..3], [1, 1, 1], "{turns:?}");
+        assert!(turns.windows(3).any(|turns| turns == [4, 4, 4]), "{turns:?}");
     })
     .await;
 }
