@@ -11,6 +11,7 @@ mod pacing;
 mod ping;
 mod private;
 mod protocols;
+mod queues;
 mod quic;
 mod security;
 mod streams;

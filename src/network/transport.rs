@@ -36,7 +36,7 @@ use socket2::{Domain, Socket, Type};
 use super::{
     failure,
     noticed::Noticed,
-    pacing, private, protocols, quic,
+    pacing, private, protocols, queues, quic,
     security::{Secured, Security},
     websocket::{self, WebSocket},
     yamux,
@@ -93,6 +93,7 @@ pub fn build(keypair: &Keypair, config: Config) -> Result<Boxed<Connection>> {
         let sockets = tcp::tokio::Transport::new(tcp::Config::new().nodelay(true));
         let prepared = |socket: tcp::tokio::TcpStream, _| {
             pacing::unpace(&socket.0);
+            queues::shorten(&socket.0);
             Noticed(socket)
         };
         sockets.map(prepared).map_err(SocketError)
