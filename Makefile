@@ -151,9 +151,10 @@ uninstall: ## removes what install put there
 header: ## writes include/p2pmount.h, abi/symbols.txt and the tables of docs/ anew
 	UPDATE_HEADER=1 cargo test --locked --features fault-injection --test header
 
-# gcc's runtime serves the library, too: the programs are compiled with -fsanitize=address and bring it along.
+# gcc's runtime serves the library, too: the programs are compiled with -fsanitize=address and bring it along. Less is
+# optimised, which is compiled sooner.
 asan: ## the C tests under AddressSanitizer and LeakSanitizer
-	RUSTC_BOOTSTRAP=1 RUSTFLAGS="-Zsanitizer=address -Cforce-frame-pointers=yes" \
+	CARGO_PROFILE_DEV_OPT_LEVEL=1 RUSTC_BOOTSTRAP=1 RUSTFLAGS="-Zsanitizer=address -Cforce-frame-pointers=yes" \
 	    cargo rustc --locked --lib --crate-type cdylib --features fault-injection --target $(HOST) --target-dir $(ASAN)
 	@ln -sf libp2pmount.so $(ASAN)/$(HOST)/debug/libp2pmount.so.$(ABI)
 	@nm -D --undefined-only $(ASAN)/$(HOST)/debug/libp2pmount.so | grep -q ' __asan_' || \
