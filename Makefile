@@ -151,8 +151,8 @@ uninstall: ## removes what install put there
 header: ## writes include/p2pmount.h, abi/symbols.txt and the tables of docs/ anew
 	UPDATE_HEADER=1 cargo test --locked --features fault-injection --test header
 
-# gcc's runtime serves the library, too: the programs are compiled with -fsanitize=address and bring it along. Less is
-# optimised, which is compiled sooner.
+# gcc's runtime serves the library, too: the programs are compiled with -fsanitize=address and bring it along.
+# Dependencies are optimised less, to be compiled sooner.
 asan: ## the C tests under AddressSanitizer and LeakSanitizer
 	CARGO_PROFILE_DEV_OPT_LEVEL=1 RUSTC_BOOTSTRAP=1 RUSTFLAGS="-Zsanitizer=address -Cforce-frame-pointers=yes" \
 	    cargo rustc --locked --lib --crate-type cdylib --features fault-injection --target $(HOST) --target-dir $(ASAN)

@@ -22,7 +22,8 @@ use crate::{
 const TURN: usize = 4;
 /// After the peer has stopped reading, the local side has this long to take what was still for it before it is reset.
 const LAST_WORDS: Duration = Duration::from_secs(2);
-/// Between two looks at what it sends meanwhile: one that sends without end shall not keep a processor busy.
+/// Between two looks at what it sends meanwhile, each of which takes 64 KiB at most: one that sends without end shall not keep
+/// a processor busy.
 const LAST_WORDS_PAUSE: Duration = Duration::from_millis(1);
 
 /// How a stream ended.

@@ -161,8 +161,8 @@ impl Output {
         self.len < self.limit
     }
 
-    /// How many frames a stream may add in its turn: one while the socket takes less than it is given, more while others do
-    /// not wait for long. Whoever writes to the stream has then room for as much at a time.
+    /// How many frames a stream may add in its turn: one until all that waited was taken at once, up to four after that. Whoever
+    /// writes to the stream has then room for as much at a time.
     pub(super) fn frames_per_turn(&self) -> usize {
         self.limit / OUTPUT_SMALL
     }
