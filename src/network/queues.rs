@@ -53,17 +53,18 @@ mod tests {
 
     #[tokio::test]
     async fn a_connection_to_a_loopback_address_takes_little_in_advance() {
-        if !is_recent(uname().release().to_str().unwrap()) {
-            return println!("this kernel is too old for it");
-        }
+        let recent = is_recent(uname().release().to_str().unwrap());
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let writer = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
         let (reader, _) = listener.accept().await.unwrap();
         for end in [&writer, &reader] {
             shorten(end);
             let socket = SockRef::from(end);
-            assert_eq!(socket.tcp_notsent_lowat().unwrap(), UNSENT);
-            assert!(socket.recv_buffer_size().unwrap() <= 2 * RECEIVED);
+            assert_eq!(socket.tcp_notsent_lowat().unwrap(), if recent { UNSENT } else { 0 });
+            assert!(!recent || socket.recv_buffer_size().unwrap() <= 2 * RECEIVED);
+        }
+        if !recent {
+            return;
         }
         let mut taken = 0;
         while timeout(Duration::from_millis(200), writer.writable()).await.is_ok() && taken < 64 << 20 {
