@@ -34,9 +34,9 @@ use parking_lot::Mutex;
 use socket2::{Domain, Socket, Type};
 
 use super::{
-    failure,
+    failure, loopback,
     noticed::Noticed,
-    pacing, private, protocols, queues, quic,
+    private, protocols, quic,
     security::{Secured, Security},
     websocket::{self, WebSocket},
     yamux,
@@ -92,8 +92,7 @@ pub fn build(keypair: &Keypair, config: Config) -> Result<Boxed<Connection>> {
     let sockets = || {
         let sockets = tcp::tokio::Transport::new(tcp::Config::new().nodelay(true));
         let prepared = |socket: tcp::tokio::TcpStream, _| {
-            pacing::unpace(&socket.0);
-            queues::shorten(&socket.0);
+            loopback::adapt(&socket.0);
             Noticed(socket)
         };
         sockets.map(prepared).map_err(SocketError)
