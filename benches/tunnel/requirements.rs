@@ -60,6 +60,7 @@ pub static REQUIREMENTS: &[Requirement] = &[
     alone("tcp", &["conn_failed_1", "conn_failed_32"], Bound::AtMost(0.0)),
     quic("kubo-quic", Bound::AtLeast(4.0)),
     quic("dumbpipe", Bound::AtLeast(1.3)),
+    alone("tcp", &["fair_ratio"], Bound::AtMost(10.0)),
     alone("tcp", &["many_open", "many_alive"], Bound::AtLeast(10_000.0)),
     alone("tcp", &["many_time"], Bound::AtMost(2.0)),
     alone("tcp", &["many_listen", "many_forward"], Bound::AtMost(10.0)),
