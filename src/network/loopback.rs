@@ -1,5 +1,5 @@
-//! TCP connections to peers at loopback addresses. There is no path between the two, so nothing is gained by sparing it, and all
-//! that waits there is delay.
+//! TCP connections to peers at loopback addresses. There is no path between the two, so nothing is gained by sparing it, or by
+//! giving the system more than it can send.
 
 use std::net::IpAddr;
 
@@ -93,6 +93,7 @@ mod tests {
     async fn a_connection_to_a_loopback_address_takes_little_that_it_cannot_send() {
         let (connection, _other) = connection().await;
         adapt(&connection);
+        assert_eq!(SockRef::from(&connection).tcp_notsent_lowat().unwrap(), UNSENT);
         let mut taken = 0;
         while timeout(Duration::from_millis(200), connection.writable()).await.is_ok() && taken < 64 << 20 {
             match connection.try_write(&[0; 16 * 1024]) {
