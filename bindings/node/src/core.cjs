@@ -44,7 +44,7 @@ class Core {
     /** @type {Promise<Row | null> | undefined} */
     #closing;
     #closeOperation = 0;
-    /** The node is closed or has failed, and every queue of it has ended. */
+    /** The node is closed or has failed: this queue has ended, and every other gets no more events and ends now. */
     ended = false;
     /** @type {() => void} */
     #whenEnded = () => {};
@@ -95,9 +95,11 @@ class Core {
 
     /** Mounts and operations keep the process running, and the Node object alive. */
     #update() {
-        const working = this.#operations.size > 0 || this.#mounts > 0;
+        // The queues end a moment after the operation that closes the node.
+        const operating = this.#operations.size > 0 || (this.#closing !== undefined && !this.ended);
+        const working = operating || this.#mounts > 0;
         const idle = this.#unreferenced || (this.#mounts === 0 && this.#waiting.size === 0);
-        if (this.#operations.size > 0 || !idle) this.#queue.ref();
+        if (operating || !idle) this.#queue.ref();
         else this.#queue.unref();
         this.held = working ? (this.#owner?.deref() ?? null) : null;
     }

@@ -208,6 +208,8 @@ class Source {
         }
         if (this.#queue.ended) this.#finish();
         this.#core.waits(this, this.#waiters.length > 0);
+        // The core's queue, by which that keeps the process running, may end before this one.
+        if (this.#core.ended && this.#waiters.length > 0) this.#queue.ref();
     }
 
     #finish() {

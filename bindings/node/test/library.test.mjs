@@ -132,11 +132,41 @@ test("fields, kinds of events and statuses of a newer library come through, and 
             below: -1,
             exact: 2 ** 53,
             event: 1 << 20,
+            operation: 48,
         },
     ]);
     assert.deepEqual(error, ["stream 7 is a brücke", "P2P_ERROR_BRAND_NEW", 99, 5, true, false]);
     // Of a kind called "error", to which nobody listens by that name: it must not end the process.
     assert.deepEqual(kinds, ["error", "error"]);
+});
+
+/** What a program says that runs with the fake library, whose queues end a moment after each other. */
+async function outputWithFake(t, file, text) {
+    const opened = `import { Node } from "p2pmount"; const node = await Node.open(); ${text}`;
+    const { output, errors, code } = await runText(t, opened, { env: { P2PMOUNT_LIBRARY: file } }).ended;
+    assert.deepEqual([errors, code], ["", 0]);
+    return output;
+}
+
+test("close keeps the process running until the queues have ended, which may be a moment after the operation", async (t) => {
+    const file = fake(t);
+    if (file === undefined) return;
+    const text = 'await node.unref().close(); console.log("closed");';
+    assert.equal(await outputWithFake(t, file, text), "closed\n");
+});
+
+test("events keep the process running until their queue has ended, which may be a moment after the node's last", async (t) => {
+    const file = fake(t);
+    if (file === undefined) return;
+    const text = `
+        const events = node.events();
+        await events.next();
+        await events.next();
+        const last = events.next();
+        node.close();
+        console.log(await last);
+    `;
+    assert.equal(await outputWithFake(t, file, text), "{ value: undefined, done: true }\n");
 });
 
 test("importing the package loads nothing yet", async (t) => {
