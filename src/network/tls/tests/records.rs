@@ -80,6 +80,16 @@ async fn every_byte_arrives_once_and_in_order_whatever_the_sizes() {
 }
 
 #[tokio::test]
+async fn no_more_than_a_part_is_sealed_that_the_socket_does_not_take() {
+    let data = bytes(600_000);
+    for (size, expected) in [(1 << 20, 512 * 1024), (10_000, 256 * 1024)] {
+        let (mut near, _far) = pair(size).await;
+        let taken = poll_fn(|cx| Pin::new(&mut near).poll_write(cx, &data)).await.unwrap();
+        assert_eq!(taken, expected, "pipe {size}");
+    }
+}
+
+#[tokio::test]
 async fn what_fills_records_of_its_own_begins_with_a_new_one() {
     const OVERHEAD: usize = record::HEADER + 1 + record::TAG;
     let (mut near, mut far) = pair(1 << 20).await;
