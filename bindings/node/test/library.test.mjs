@@ -31,6 +31,13 @@ function fake(t, ...flags) {
     return file;
 }
 
+/** What a program says that runs with this library and ends well. */
+async function outputWith(t, file, text) {
+    const { output, errors, code } = await runText(t, text, { env: { P2PMOUNT_LIBRARY: file } }).ended;
+    assert.deepEqual([errors, code], ["", 0]);
+    return output;
+}
+
 test("the file that P2PMOUNT_LIBRARY names is loaded, and no other", async (t) => {
     const other = path.join(folder(t), "other.so");
     fs.copyFileSync(real, other);
@@ -116,9 +123,7 @@ test("fields, kinds of events and statuses of a newer library come through, and 
         });
         setInterval(() => {}, 1000);
     `;
-    const { output, errors, code } = await runText(t, text, { env: { P2PMOUNT_LIBRARY: file } }).ended;
-    assert.equal(errors, "");
-    assert.equal(code, 0);
+    const output = await outputWith(t, file, text);
     const [rows, error, ...kinds] = output
         .trim()
         .split("\n")
@@ -140,25 +145,24 @@ test("fields, kinds of events and statuses of a newer library come through, and 
     assert.deepEqual(kinds, ["error", "error"]);
 });
 
-/** What a program says that runs with the fake library, whose queues end a moment after each other. */
-async function outputWithFake(t, file, text) {
-    const opened = `import { Node } from "p2pmount"; const node = await Node.open(); ${text}`;
-    const { output, errors, code } = await runText(t, opened, { env: { P2PMOUNT_LIBRARY: file } }).ended;
-    assert.deepEqual([errors, code], ["", 0]);
-    return output;
-}
-
 test("close keeps the process running until the queues have ended, which may be a moment after the operation", async (t) => {
     const file = fake(t);
     if (file === undefined) return;
-    const text = 'await node.unref().close(); console.log("closed");';
-    assert.equal(await outputWithFake(t, file, text), "closed\n");
+    const text = `
+        import { Node } from "p2pmount";
+        const node = await Node.open();
+        await node.unref().close();
+        console.log("closed");
+    `;
+    assert.equal(await outputWith(t, file, text), "closed\n");
 });
 
 test("events keep the process running until their queue has ended, which may be a moment after the node's last", async (t) => {
     const file = fake(t);
     if (file === undefined) return;
     const text = `
+        import { Node } from "p2pmount";
+        const node = await Node.open();
         const events = node.events();
         await events.next();
         await events.next();
@@ -166,7 +170,7 @@ test("events keep the process running until their queue has ended, which may be 
         node.close();
         console.log(await last);
     `;
-    assert.equal(await outputWithFake(t, file, text), "{ value: undefined, done: true }\n");
+    assert.equal(await outputWith(t, file, text), "{ value: undefined, done: true }\n");
 });
 
 test("importing the package loads nothing yet", async (t) => {
