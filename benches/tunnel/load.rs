@@ -20,8 +20,9 @@ use tokio::{
 use crate::{
     Plan, Result,
     figures::{Sample, quantile},
+    system::System,
     target::{CHUNK, ECHO, SINK, SOURCE, Target},
-    tunnel::Pair,
+    tunnel::{Pair, Tunnel},
 };
 
 /// Longest time for one small exchange with the target.
@@ -35,12 +36,12 @@ pub const OPENING: usize = 16;
 pub struct Subject<'a> {
     pub plan: &'a Plan,
     /// Where clients connect.
-    pub address: SocketAddr,
-    pub target: &'a Target,
+    address: SocketAddr,
+    target: Target,
     /// `None`: there is no tunnel.
-    pub pair: Option<&'a Pair>,
+    pair: Option<Pair>,
     /// Whether what takes long is measured, too.
-    pub rare: bool,
+    rare: bool,
 }
 
 #[derive(Clone, Copy, PartialEq)]
@@ -49,32 +50,78 @@ pub enum Way {
     Down,
 }
 
+/// What is measured at a time.
+#[derive(Clone, Copy)]
+pub enum Step {
+    /// How soon the tunnel works, and what it needs then.
+    Start,
+    /// Memory of streams that are open and at rest.
+    Memory,
+    RoundTrips,
+    /// What a stream at full speed does to others.
+    Fairness,
+    /// Bulk data on so many connections.
+    Throughput(Way, usize, [&'static str; 2]),
+    /// New connections, so many at a time.
+    Connections(usize, [&'static str; 3]),
+    /// What the load leaves behind.
+    After,
+}
+
+impl Step {
+    /// In the order in which they are taken.
+    pub const ALL: &[Step] = &[
+        Step::Start,
+        Step::Memory,
+        Step::RoundTrips,
+        Step::Fairness,
+        Step::Throughput(Way::Up, 1, ["up_1", "cpu_up_1"]),
+        Step::Throughput(Way::Down, 1, ["down_1", "cpu_down_1"]),
+        Step::Throughput(Way::Up, 8, ["up_8", "cpu_up_8"]),
+        Step::Throughput(Way::Down, 8, ["down_8", "cpu_down_8"]),
+        Step::Connections(1, ["conn_1", "conn_failed_1", "cpu_conn_1"]),
+        Step::Connections(32, ["conn_32", "conn_failed_32", "cpu_conn_32"]),
+        Step::After,
+    ];
+
+    /// How far a round is.
+    pub fn name(self) -> &'static str {
+        match self {
+            Step::Start => "start",
+            Step::Memory => "memory",
+            Step::RoundTrips => "rtt",
+            Step::Fairness => "fair",
+            Step::Throughput(_, _, [key, ..]) | Step::Connections(_, [key, ..]) => key,
+            Step::After => "after",
+        }
+    }
+}
+
 impl Subject<'_> {
-    /// Everything, in a fixed order. What fails is left out of the sample and told.
-    pub async fn measure(&self, sample: &mut Sample) -> Result<()> {
-        self.start(sample).await?;
-        let results = [
-            self.memory(sample).await,
-            self.round_trips(sample).await,
-            self.fairness(sample).await,
-            self.throughput(Way::Up, 1, ["up_1", "cpu_up_1"], sample).await,
-            self.throughput(Way::Down, 1, ["down_1", "cpu_down_1"], sample).await,
-            self.throughput(Way::Up, 8, ["up_8", "cpu_up_8"], sample).await,
-            self.throughput(Way::Down, 8, ["down_8", "cpu_down_8"], sample).await,
-            self.connections(1, ["conn_1", "conn_failed_1", "cpu_conn_1"], sample).await,
-            self.connections(32, ["conn_32", "conn_failed_32", "cpu_conn_32"], sample).await,
-            self.after(sample).await,
-        ];
-        let failures: Vec<_> = results.into_iter().filter_map(|result| Some(result.err()?.to_string())).collect();
-        if failures.is_empty() { Ok(()) } else { Err(failures.join("; ").into()) }
+    /// With processes of its own.
+    pub async fn start<'a>(plan: &'a Plan, system: &dyn System, rare: bool) -> Result<Subject<'a>> {
+        let target = Target::start().await?;
+        let Tunnel { pair, address } = system.start(target.address)?;
+        Ok(Subject { plan, address, target, pair, rare })
     }
 
-    /// How soon the tunnel works, and what it needs then.
-    async fn start(&self, sample: &mut Sample) -> Result<()> {
+    pub async fn take(&self, step: Step, sample: &mut Sample) -> Result<()> {
+        match step {
+            Step::Start => self.ready(sample).await,
+            Step::Memory => self.memory(sample).await,
+            Step::RoundTrips => self.round_trips(sample).await,
+            Step::Fairness => self.fairness(sample).await,
+            Step::Throughput(way, count, keys) => self.throughput(way, count, keys, sample).await,
+            Step::Connections(in_flight, keys) => self.connections(in_flight, keys, sample).await,
+            Step::After => self.after(sample).await,
+        }
+    }
+
+    async fn ready(&self, sample: &mut Sample) -> Result<()> {
         let began = Instant::now();
         self.connect(ECHO).await?;
         let there_and_back = began.elapsed();
-        let Some(pair) = self.pair else { return Ok(()) };
+        let Some(pair) = &self.pair else { return Ok(()) };
         sample.insert("first_byte", millis(pair.forward.ready + there_and_back));
         sample.insert("ready_listen", millis(pair.listen.ready));
         sample.insert("ready_forward", millis(pair.forward.ready));
@@ -87,17 +134,17 @@ impl Subject<'_> {
         Ok(())
     }
 
-    /// Memory of streams that are open and at rest.
     async fn memory(&self, sample: &mut Sample) -> Result<()> {
         // Code that only the first streams bring into memory is not theirs.
         drop(self.open(OPENING).await);
         self.quiet(sample).await;
         sleep(SETTLE).await;
-        let before = self.pair.map(|pair| Ok::<_, crate::Error>([pair.listen.memory()?, pair.forward.memory()?]));
+        let before =
+            self.pair.as_ref().map(|pair| Ok::<_, crate::Error>([pair.listen.memory()?, pair.forward.memory()?]));
         let before = before.transpose()?;
         let streams = self.open(self.plan.streams).await;
         sample.insert("streams_failed", (self.plan.streams - streams.len()) as f64);
-        if let (Some(pair), Some([listen, forward])) = (self.pair, before) {
+        if let (Some(pair), Some([listen, forward])) = (&self.pair, before) {
             sleep(SETTLE).await;
             let count = streams.len().max(1) as f64;
             sample.insert("stream_listen", (pair.listen.memory()? - listen) / count);
@@ -214,9 +261,8 @@ impl Subject<'_> {
         *sample.entry("left_open").or_default() += self.target.quiet().await as f64;
     }
 
-    /// What the load leaves behind.
     async fn after(&self, sample: &mut Sample) -> Result<()> {
-        let Some(pair) = self.pair else { return Ok(()) };
+        let Some(pair) = &self.pair else { return Ok(()) };
         sleep(SETTLE).await;
         sample.insert("after_listen", pair.listen.memory()?);
         sample.insert("after_forward", pair.forward.memory()?);
@@ -225,7 +271,7 @@ impl Subject<'_> {
 
     /// Seconds of processor time of the tunnel.
     fn processor(&self) -> Result<f64> {
-        self.pair.map_or(Ok(0.0), Pair::processor)
+        self.pair.as_ref().map_or(Ok(0.0), Pair::processor)
     }
 }
 

@@ -1,6 +1,7 @@
 //! What a tunnel costs, and what others cost that do the same: throughput, round trips, new connections, memory and processor
-//! time. The systems take turns round by round, so that what else the machine does meets all of them; the medians of the
-//! rounds count. What is compared: `system.rs`. What is measured: `figures.rs`. What should come out: `requirements.rs`.
+//! time. In each round the systems take turns figure by figure (`round.rs`), so that what else the machine does meets all of
+//! them; the medians of the rounds count. What is compared: `system.rs`. What is measured: `figures.rs`. What should come out:
+//! `requirements.rs`.
 //!
 //! `make bench` runs everything that it finds, `make bench-peers` installs what it does not find. `cargo test` runs one short
 //! round without other programs and fails if a figure is missing.
@@ -21,6 +22,7 @@ mod plan;
 mod process;
 mod report;
 mod requirements;
+mod round;
 mod scale;
 mod socat;
 mod ssh;
@@ -28,15 +30,14 @@ mod system;
 mod target;
 mod tunnel;
 
-use std::{process::ExitCode, time::Instant};
+use std::process::ExitCode;
 
 use figures::Sample;
-use load::Subject;
 use machine::Machine;
 use plan::Plan;
 use report::Report;
+use round::Entrant;
 use system::{Kind, SYSTEMS, System};
-use target::Target;
 
 type Error = Box<dyn std::error::Error + Send + Sync>;
 type Result<T> = std::result::Result<T, Error>;
@@ -68,10 +69,11 @@ fn play(arguments: &[String]) -> Result<()> {
         ["target"] => target::run(),
         ["turn", name, quick, rare] => {
             let plan = if quick.parse()? { Plan::quick() } else { Plan::full() };
-            let mut sample = Sample::default();
-            let measured = runtime()?.block_on(measure(&plan, system(name)?, rare.parse()?, &mut sample));
+            let mut entrants = [Entrant::new(system(name)?, rare.parse()?)];
+            runtime()?.block_on(round::run(&plan, &mut entrants));
+            let [Entrant { sample, failures, .. }] = entrants;
             isolation::tell(&sample);
-            measured
+            if failures.is_empty() { Ok(()) } else { Err(failures.join("; ").into()) }
         }
         [name, side, address] => {
             let side = tunnel::Side::from_name(side).ok_or("a side is listen or forward")?;
@@ -102,26 +104,26 @@ fn bench(mut plan: Plan) -> Result<bool> {
     let mut rounds = Vec::new();
     for number in 1..=plan.rounds {
         eprint!("round {number} of {}:", plan.rounds);
-        let mut round = vec![Sample::default(); plan.systems.len()];
-        for turn in 0..plan.systems.len() {
-            // What comes after another finds its ports still taken: the systems change places.
-            let at = (turn + number - 1) % plan.systems.len();
-            let system = plan.systems[at];
-            // Others need long for some things; once has to do.
-            let rare = number == 1 || system.kind() == Kind::Own;
-            eprint!(" {}", system.name());
-            let began = Instant::now();
-            let measured = if system.isolated() {
-                isolation::turn(system, plan.quick, rare, &mut round[at])
-            } else {
-                runtime.block_on(measure(&plan, system, rare, &mut round[at]))
-            };
-            if let Err(error) = measured {
-                eprint!(" ({error})");
-            }
-            eprint!(" {:.0} s,", began.elapsed().as_secs_f64());
+        // Others need long for some things; once has to do.
+        let entrant = |system: &&'static dyn System| Entrant::new(*system, number == 1 || system.kind() == Kind::Own);
+        let (mut isolated, mut others): (Vec<Entrant>, Vec<Entrant>) =
+            order(&plan.systems, number).iter().map(entrant).partition(|entrant| entrant.system.isolated());
+        runtime.block_on(round::run(&plan, &mut others));
+        for entrant in &mut isolated {
+            eprint!(" {}:", entrant.system.name());
+            let measured = isolation::turn(entrant.system, plan.quick, entrant.rare, &mut entrant.sample);
+            entrant.note(measured);
         }
         eprintln!();
+        let mut round = vec![Sample::default(); plan.systems.len()];
+        for entrant in others.into_iter().chain(isolated) {
+            for failure in &entrant.failures {
+                eprintln!("{}: {failure}", entrant.system.name());
+            }
+            if let Some(at) = plan.systems.iter().position(|system| system.name() == entrant.system.name()) {
+                round[at] = entrant.sample;
+            }
+        }
         rounds.push(round);
         // After each round, so that a run that is broken off has not been in vain.
         let report = Report { plan: &plan, versions: &versions, rounds: &rounds, machine: &machine };
@@ -143,17 +145,15 @@ fn bench(mut plan: Plan) -> Result<bool> {
     Ok(missing.is_empty())
 }
 
-/// One turn of one system, with processes of its own. What was measured before an error stays in the sample.
-async fn measure(plan: &Plan, system: &dyn System, rare: bool, sample: &mut Sample) -> Result<()> {
-    let target = Target::start().await?;
-    let tunnel = system.start(target.address)?;
-    let subject = Subject { plan, address: tunnel.address, target: &target, pair: tunnel.pair.as_ref(), rare };
-    let measured = subject.measure(sample).await;
-    drop(tunnel);
-    if rare {
-        scale::measure(plan, system, sample).await?;
+/// What comes after another meets what that one leaves behind, such as ports that are still taken: the systems change places,
+/// and every other round goes the other way.
+fn order(systems: &[&'static dyn System], round: usize) -> Vec<&'static dyn System> {
+    let mut order = systems.to_vec();
+    order.rotate_left(round % systems.len().max(1));
+    if round.is_multiple_of(2) {
+        order.reverse();
     }
-    measured
+    order
 }
 
 fn runtime() -> Result<tokio::runtime::Runtime> {

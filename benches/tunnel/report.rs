@@ -29,13 +29,21 @@ pub struct Verdict {
 
 impl Report<'_> {
     pub fn median(&self, system: &str, figure: &Figure) -> Option<f64> {
-        let at = self.plan.systems.iter().position(|other| other.name() == system)?;
-        median(self.rounds.iter().filter_map(|round| round.get(at)?.get(figure.key).copied()).collect())
+        median(self.rounds.iter().filter_map(|round| self.value(round, system, figure)).collect())
     }
 
+    /// The median of the ratios in each round, whose windows lie next to each other. It need not be that of the medians.
     pub fn ratio(&self, ours: &str, theirs: &str, figure: &Figure) -> Option<f64> {
-        let [ours, theirs] = [self.median(ours, figure)?, self.median(theirs, figure)?];
-        (theirs > 0.0).then_some(ours / theirs)
+        let ratios = self.rounds.iter().filter_map(|round| {
+            let [ours, theirs] = [self.value(round, ours, figure)?, self.value(round, theirs, figure)?];
+            (theirs > 0.0).then_some(ours / theirs)
+        });
+        median(ratios.collect())
+    }
+
+    fn value(&self, round: &[Sample], system: &str, figure: &Figure) -> Option<f64> {
+        let at = self.plan.systems.iter().position(|other| other.name() == system)?;
+        round.get(at)?.get(figure.key).copied()
     }
 
     /// Figures of this library, and of none, that were not measured in some round.
@@ -99,7 +107,7 @@ impl Report<'_> {
 
     /// A `<` marks where `ours` is the worse by a twentieth.
     fn ratios(&self, text: &mut String, ours: &str) {
-        self.rows(text, &format!("{ours} divided by"), |theirs, figure| {
+        self.rows(text, &format!("{ours} divided by, in each round"), |theirs, figure| {
             let ratio = self.ratio(ours, theirs, figure).filter(|_| ours != theirs);
             let worse = ratio.is_some_and(|ratio| if figure.more_is_better { ratio < 0.95 } else { ratio > 1.05 });
             shown(ratio, 2) + if worse { "<" } else { " " }
