@@ -94,6 +94,18 @@ impl Pool {
         chunk
     }
 
+    /// Received `data`, at most [`CHUNK`] bytes.
+    pub(super) fn copy(&self, data: &[u8]) -> Part {
+        if data.len() < SMALL {
+            let mut chunk = self.take(data.len());
+            chunk.extend_from_slice(data);
+            return chunk.into();
+        }
+        let mut chunk = self.take_filled(data.len());
+        chunk[..data.len()].copy_from_slice(data);
+        Part::new(chunk, 0..data.len())
+    }
+
     fn reuse(&self) -> Vec<u8> {
         let reused = self.0.lock().pop();
         reused.unwrap_or_else(|| Vec::with_capacity(ALLOCATED))

@@ -288,11 +288,9 @@ impl State {
             data = &data[n..];
         }
         while !data.is_empty() {
-            let n = data.len().min(CHUNK);
-            let mut chunk = pool.take(n);
-            chunk.extend_from_slice(&data[..n]);
-            self.received.push_back(chunk.into());
-            data = &data[n..];
+            let (now, rest) = data.split_at(data.len().min(CHUNK));
+            self.received.push_back(pool.copy(now));
+            data = rest;
         }
     }
 

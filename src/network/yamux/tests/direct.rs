@@ -4,6 +4,7 @@ use futures::io::Cursor;
 
 use super::*;
 use crate::network::yamux::{
+    chunk::{CHUNK, Pool, SMALL},
     frame::HEADER,
     fuzzing::{read_direct, write_direct},
     unbox,
@@ -142,4 +143,18 @@ async fn what_a_sink_takes_in_parts_opens_the_window_again() {
         sending.await.unwrap();
     })
     .await;
+}
+
+/// Chunks go round under load: what is overwritten next is not cleared first.
+#[test]
+fn what_a_chunk_held_stays_behind_what_is_copied_into_it() {
+    let pool = Pool::default();
+    let mut chunk = pool.take_filled(CHUNK);
+    chunk.fill(7);
+    pool.put(chunk);
+    let part = pool.copy(&[1; SMALL]);
+    assert_eq!(*part, [1; SMALL]);
+    pool.put(part.into_chunk());
+    let chunk = pool.take_filled(CHUNK);
+    assert!(chunk[..SMALL].iter().all(|byte| *byte == 1) && chunk[SMALL..].iter().all(|byte| *byte == 7));
 }
