@@ -42,10 +42,12 @@ pub async fn run(plan: &Plan, entrants: &mut [Entrant]) {
         subjects.push(entrant.note(subject));
     }
     for step in Step::ALL {
-        for (entrant, subject) in entrants.iter_mut().zip(&subjects) {
-            if let Some(subject) = subject {
-                let measured = subject.take(*step, &mut entrant.sample).await;
-                entrant.note(measured);
+        for (entrant, place) in entrants.iter_mut().zip(&mut subjects) {
+            let Some(subject) = place else { continue };
+            let measured = subject.take(*step, &mut entrant.sample).await;
+            // What does not even start would keep the others waiting, a time limit for each figure.
+            if entrant.note(measured).is_none() && matches!(step, Step::Start) {
+                *place = None;
             }
         }
         eprint!(" {} {:.0} s,", step.name(), began.elapsed().as_secs_f64());
