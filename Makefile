@@ -152,9 +152,9 @@ header: ## writes include/p2pmount.h, abi/symbols.txt and the tables of docs/ an
 	UPDATE_HEADER=1 cargo test --locked --features fault-injection --test header
 
 # gcc's runtime serves the library, too: the programs are compiled with -fsanitize=address and bring it along.
-# Dependencies are optimised less, to be compiled sooner.
+# Dependencies are not optimised, to be compiled sooner.
 asan: ## the C tests under AddressSanitizer and LeakSanitizer
-	CARGO_PROFILE_DEV_OPT_LEVEL=1 RUSTC_BOOTSTRAP=1 RUSTFLAGS="-Zsanitizer=address -Cforce-frame-pointers=yes" \
+	CARGO_PROFILE_DEV_OPT_LEVEL=0 RUSTC_BOOTSTRAP=1 RUSTFLAGS="-Zsanitizer=address -Cforce-frame-pointers=yes" \
 	    cargo rustc --locked --lib --crate-type cdylib --features fault-injection --target $(HOST) --target-dir $(ASAN)
 	@ln -sf libp2pmount.so $(ASAN)/$(HOST)/debug/libp2pmount.so.$(ABI)
 	@nm -D --undefined-only $(ASAN)/$(HOST)/debug/libp2pmount.so | grep -q ' __asan_' || \

@@ -6,7 +6,11 @@
 enum { CLIENTS = 1000, LIMIT = 256 };
 
 /* One line of words between the two processes. */
-static void tell(int fd, const char *word) { CHECK(send_all(fd, word, 64), "the other process is gone"); }
+static void tell(int fd, const char *word) {
+    char line[64] = {0};
+    snprintf(line, sizeof line, "%s", word);
+    CHECK(send_all(fd, line, sizeof line), "the other process is gone");
+}
 
 static void hear(int fd, char word[64]) { CHECK_INT(recv_all(fd, word, 64), 64); }
 
@@ -20,7 +24,7 @@ static double processor_seconds(void) {
 /* The process with the library. */
 static void library(int talk) {
     struct rlimit limit;
-    char word[64] = {0}, address[64] = {0}, target[64], peer[P2P_ADDRESS_SIZE];
+    char word[64], address[64] = {0}, target[64], peer[P2P_ADDRESS_SIZE];
     p2p_mount mount;
     hear(talk, target);
     CHECK_INT(getrlimit(RLIMIT_NOFILE, &limit), 0);
@@ -58,7 +62,7 @@ static void library(int talk) {
             more = p2p_next_event(queue, 0, &event, NULL) == P2P_OK;
             if (more) PLAIN(p2p_event_free(event), P2P_OK);
         }
-        char measured[64] = {0};
+        char measured[64];
         snprintf(measured, sizeof measured, "%.0f %% of a processor, %zu streams", used * 50,
                  count_rows(near, P2P_LIST_STREAMS));
         tell(talk, measured);
@@ -88,9 +92,7 @@ int main(void) {
     }
     close(talk[1]);
     server_start(&echo, serve_echo);
-    memset(word, 0, sizeof word);
-    strcpy(word, echo.address);
-    tell(talk[0], word);
+    tell(talk[0], echo.address);
     hear(talk[0], address);
     close(tcp_ping(address));
 
@@ -103,9 +105,7 @@ int main(void) {
             CHECK(connect(clients[i], (struct sockaddr *)&peer, sizeof peer) == 0 || errno == EINPROGRESS,
                   "connect: %s", strerror(errno));
         }
-        memset(word, 0, sizeof word);
-        strcpy(word, "measure");
-        tell(talk[0], word);
+        tell(talk[0], "measure");
         hear(talk[0], word);
         printf("%d clients: %s\n", CLIENTS, word);
 
@@ -120,9 +120,7 @@ int main(void) {
             CHECK(served || now_ms() < until, "no service after the clients have left");
         }
     }
-    memset(word, 0, sizeof word);
-    strcpy(word, "quit");
-    tell(talk[0], word);
+    tell(talk[0], "quit");
     child_wait(&made);
     close(talk[0]);
     server_stop(&echo);
