@@ -35,7 +35,8 @@ pub fn adapt(connection: &TcpStream) {
         let _ = socket.set_tcp_congestion(RENO);
     }
     // All streams of a connection go through one socket, and a byte of any of them comes behind everything that waits there. It
-    // still has to be enough for the milliseconds in which a side does not run on a busy machine: half of UNREAD takes speed.
+    // still has to be enough for the milliseconds in which a side does not run on a busy machine: less takes speed
+    // (docs/performance.md).
     let _ = socket.set_tcp_notsent_lowat(UNSENT);
     if can_bound_unread() {
         let _ = socket.set_recv_buffer_size(UNREAD);
