@@ -60,8 +60,9 @@ fn lets_set_unread() -> bool {
 
 /// Of a release of Linux, such as 6.18.4-1.
 fn is_known(release: &[u8]) -> bool {
-    let mut numbers = release.split(|c| !c.is_ascii_digit()).map(|digits| str::from_utf8(digits).ok()?.parse().ok());
-    matches!((numbers.next(), numbers.next()), (Some(Some(major)), Some(Some(minor))) if (major, minor) >= LINUX)
+    let mut numbers =
+        release.split(|c| !c.is_ascii_digit()).map_while(|digits| str::from_utf8(digits).ok()?.parse().ok());
+    numbers.next().zip(numbers.next()).is_some_and(|version: (u32, u32)| version >= LINUX)
 }
 
 fn is_near(peer: IpAddr) -> bool {
