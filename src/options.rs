@@ -239,7 +239,7 @@ pub static TABLE: &[Spec] = &[
         scopes: &[Node],
         live: false,
         secret: false,
-        doc: "Connections to one busy peer over which streams are spread before any is full: with several worker threads one connection keeps one of them busy. 0 is one per worker thread; never more than connections.per_peer.",
+        doc: "Connections to one busy peer over which streams are spread before any is full: one connection keeps one worker thread busy. 0 is one per worker thread, and with a single one, unless threads says so, two over TCP or WebSocket while several streams move much: the second connection moves on a thread of its own. Never more than connections.per_peer.",
     },
     Spec {
         name: "descriptors.reserve",
@@ -446,7 +446,7 @@ pub static TABLE: &[Spec] = &[
         scopes: &[Process],
         live: true,
         secret: false,
-        doc: "Worker threads of the process's one runtime; 0 is half the processors, at most 4. Takes effect if set before the first node is opened.",
+        doc: "Worker threads of the process's one runtime; 0 is half the processors, at most 4. If that is one of two or three processors, a second is started once streams of one peer move much at the same time: see connections.spread. Takes effect if set before the first node is opened.",
     },
     Spec {
         name: "transports",

@@ -12,11 +12,13 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use once_cell::sync::OnceCell;
 
+#[cfg(test)]
+pub(crate) use self::runtime::pretend_second_thread;
 pub(crate) use self::runtime::thread_start;
 pub use self::{
     busy_poll::{arrived, set_busy_poll, take_arrived},
     descriptors::{Descriptor, Descriptors, ServesTargets, descriptors},
-    runtime::{runtime, set_thread_start, threads},
+    runtime::{is_second_thread, may_have_second_thread, runtime, second_thread, set_thread_start, threads},
 };
 use crate::error::{Error, Result, Status};
 

@@ -45,6 +45,11 @@ impl LocalStream {
         LocalStream { socket, finished: AtomicBool::new(false) }
     }
 
+    /// See [`Socket::follow`].
+    pub fn follow(&mut self) {
+        self.socket.follow();
+    }
+
     pub fn poll_read(&self, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
         self.poll_read_vectored(cx, &mut [IoSliceMut::new(buffer)])
     }

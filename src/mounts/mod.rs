@@ -22,13 +22,16 @@ use std::{
 use futures::FutureExt;
 use libp2p::PeerId;
 use parking_lot::{Mutex, RwLock, RwLockReadGuard};
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tokio_util::{
+    sync::CancellationToken,
+    task::{AbortOnDropHandle, TaskTracker},
+};
 
 use self::{
     access::Access,
     local::LocalStream,
     splice::splice,
-    streams::{Origin, Permit, StreamTable},
+    streams::{LiveStream, Origin, Permit, StreamTable},
 };
 pub use self::{
     forward::{Prepared as PreparedForward, prepare as prepare_forward},
@@ -385,22 +388,34 @@ fn stays_local(what: &str, address: &LocalAddress) -> Result<()> {
     Err(Error::new(Status::BadAddress, format!("{what} {address} {reason}")))
 }
 
+/// Moves a stream's bytes until it ends: why it did. What has not ended is reset.
+async fn copy(mut local: LocalStream, mut stream: TunnelStream, live: Arc<LiveStream>, moves: bool) -> Reason {
+    if moves {
+        local.follow();
+    }
+    let copying = AssertUnwindSafe(splice(&local, &mut stream, &live.bytes)).catch_unwind();
+    tokio::select! {
+        biased;
+        reason = live.ending.asked() => reason,
+        end = copying => end.map_or(Reason::Internal, Reason::from),
+    }
+}
+
 /// Carries one stream from its opening to its end, with its events and counters.
 async fn carry(shared: &Arc<Shared>, mount: &Arc<Mount>, tunnel: Tunnel) {
-    let Tunnel { local, mut stream, origin, permit, descriptor } = tunnel;
+    let Tunnel { local, stream, origin, permit, descriptor } = tunnel;
     let live = shared.streams.add(&permit, origin, stream.connection().clone());
     mount.streams_total.fetch_add(1, Ordering::Relaxed);
     shared.hub.emit(kind::STREAM_OPENED, || live.event("stream opened"));
     tracing::debug!(mount = %mount, stream = live.id, origin = %live.origin, peer = %live.peer(), "stream opened");
     live.bytes.sent.fetch_add(stream.early() as u64, Ordering::Relaxed);
-    let copying = AssertUnwindSafe(splice(&local, &mut stream, &live.bytes)).catch_unwind();
-    let reason = tokio::select! {
-        biased;
-        reason = live.ending.asked() => reason,
-        end = copying => end.map_or(Reason::Internal, Reason::from),
+    let second = stream.second_thread();
+    let copying = copy(local, stream, live.clone(), second.is_some());
+    let reason = match second {
+        None => copying.await,
+        Some(thread) => AbortOnDropHandle::new(thread.spawn(copying)).await.unwrap_or(Reason::Internal),
     };
-    // Dropping what has not ended resets it.
-    drop((local, stream, descriptor));
+    drop(descriptor);
     shared.streams.settle(&live);
     if reason.is_cut() {
         mount.streams_cut.fetch_add(1, Ordering::Relaxed);

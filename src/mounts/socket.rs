@@ -82,6 +82,14 @@ impl Socket {
         error.map_or(Ok(socket), Err)
     }
 
+    /// Has the runtime of this thread look out for it from now on. Where it cannot, the one before goes on.
+    pub fn follow(&mut self) {
+        let copy = self.descriptor.get_ref().try_clone().and_then(|copy| watch(copy, INTEREST));
+        if let Ok(copy) = copy {
+            self.descriptor = copy;
+        }
+    }
+
     /// For what has no method here.
     pub fn system(&self) -> SockRef<'_> {
         SockRef::from(self.descriptor.get_ref())
@@ -217,6 +225,20 @@ mod tests {
         sendmsg(&far, &[IoSlice::new(b"with")], &mut control, SendFlags::empty()).unwrap();
         (&far).write_all(b"behind").unwrap();
         assert_reads(&socket, b"withbehind").await;
+    }
+
+    #[test]
+    fn it_follows_to_another_runtime() {
+        let runtime = || tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let made_on = runtime();
+        let (mut socket, mut other) = made_on.block_on(pair());
+        let after = runtime();
+        after.block_on(async { socket.follow() });
+        // A runtime that is gone wakes nobody.
+        drop(made_on);
+        let reading = std::thread::spawn(move || after.block_on(assert_reads(&socket, b"word")));
+        other.write_all(b"word").unwrap();
+        reading.join().unwrap();
     }
 
     #[tokio::test]

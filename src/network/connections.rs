@@ -5,7 +5,7 @@ use std::{
     collections::{HashMap, HashSet},
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicU64, AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -15,10 +15,13 @@ use parking_lot::{Mutex, RwLock};
 use tokio::sync::mpsc;
 
 use super::streams::OpenRequest;
-use crate::address;
+use crate::{address, process};
 
 /// Streams on every connection to a peer before another is made for its own sake.
-pub const BUSY: usize = 4;
+const BUSY: usize = 4;
+
+/// For so long a connection counts as loaded after a stream has moved much.
+const LOADED: Duration = Duration::from_millis(250);
 
 /// Streams that one connection is given, if no option says otherwise: with another p2pmount, and with others, many of which
 /// drop a connection at stream 513, and on QUIC let the one after stream 256 wait for ever.
@@ -37,6 +40,9 @@ pub struct Connection {
     pub address: Multiaddr,
     pub outbound: bool,
     pub relayed: bool,
+    /// It moves on the [second thread](process::second_thread): one of several to this peer. What is small does better on the
+    /// first, where it need not change threads on its way.
+    pub second: bool,
     pub opened: Instant,
     streams: AtomicUsize,
     /// Whoever waits for a stream to end on a full connection is told through this.
@@ -45,10 +51,23 @@ pub struct Connection {
     opens: mpsc::UnboundedSender<Opening>,
     /// When it was last used, in nanoseconds since it was opened.
     used: AtomicU64,
-    asked_for_company: AtomicBool,
+    /// When a stream had last moved much, in nanoseconds since it was opened; 0 if none has.
+    loaded: AtomicU64,
+    /// It is so busy as it was when it last asked for another connection beside it.
+    asked: AtomicU8,
     /// Protocols that the peer has agreed to on this connection and not refused since.
     agreed: Mutex<HashSet<StreamProtocol>>,
     pub shared: Arc<PeerShared>,
+}
+
+/// How busy a connection is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Business {
+    Little,
+    /// It has [`BUSY`] streams or more.
+    Many,
+    /// At least two, and one of them moves much.
+    Loaded,
 }
 
 /// A request for a stream on its way to the connection that was chosen for it.
@@ -72,8 +91,18 @@ impl Connection {
     }
 
     /// The smaller, the better for a new stream.
-    fn rank(&self) -> (bool, usize) {
-        (self.relayed, self.streams())
+    fn rank(&self) -> (bool, bool, bool, usize) {
+        let loaded = self.is_loaded();
+        (self.relayed, loaded, self.second && !loaded, self.streams())
+    }
+
+    /// Whether some of its streams have moved much in the last moment.
+    pub fn is_loaded(&self) -> bool {
+        is_recent(self.loaded.load(Ordering::Relaxed), self.now())
+    }
+
+    pub fn has_moved_much(&self) {
+        self.loaded.store(self.now(), Ordering::Relaxed);
     }
 
     /// Opens a stream. The one who waits learns it, too, when the connection is gone already.
@@ -81,9 +110,29 @@ impl Connection {
         let _ = self.opens.send(Opening { request, guard: self.stream() });
     }
 
-    /// Whether this connection alone has become too busy. Asked for once, it is true once.
+    /// How busy it is: with many streams, or with one that moves much while there are others.
+    pub fn business(&self) -> Business {
+        match self.streams() {
+            2.. if self.is_loaded() => Business::Loaded,
+            BUSY.. => Business::Many,
+            _ => Business::Little,
+        }
+    }
+
+    /// How many connections the peer should have if this one is the least busy of them: as many as there are threads to move them.
+    pub fn suitable_spread(&self) -> usize {
+        match self.business() {
+            Business::Little => 1,
+            _ if !process::may_have_second_thread() => process::threads(),
+            Business::Loaded if is_movable(&self.address, self.relayed) => 2,
+            _ => 1,
+        }
+    }
+
+    /// Whether this connection alone has become too busy, or busier than that. It is true but once for each.
     pub fn wants_company(&self) -> bool {
-        self.streams() >= BUSY && !self.asked_for_company.swap(true, Ordering::Relaxed)
+        let business = self.business() as u8;
+        business > self.asked.fetch_max(business, Ordering::Relaxed)
     }
 
     pub fn has_agreed(&self, protocol: &StreamProtocol) -> bool {
@@ -111,8 +160,12 @@ impl Connection {
     }
 
     fn touch(&self) {
-        let now = u64::try_from(self.opened.elapsed().as_nanos()).unwrap_or(u64::MAX);
-        self.used.fetch_max(now, Ordering::Relaxed);
+        self.used.fetch_max(self.now(), Ordering::Relaxed);
+    }
+
+    /// Nanoseconds since it was opened.
+    fn now(&self) -> u64 {
+        u64::try_from(self.opened.elapsed().as_nanos()).unwrap_or(u64::MAX)
     }
 
     /// Counts one more stream for as long as the guard lives.
@@ -188,22 +241,36 @@ impl Connections {
         freed: &mpsc::UnboundedSender<PeerId>,
         opens: mpsc::UnboundedSender<Opening>,
     ) -> Arc<Connection> {
-        let relayed = |address: &Multiaddr| address.iter().any(|part| part == Protocol::P2pCircuit);
+        let through_relay = |address: &Multiaddr| address.iter().any(|part| part == Protocol::P2pCircuit);
+        let relayed = local.is_some_and(through_relay) || remote.is_some_and(through_relay);
+        let address = remote.map(without_peer).unwrap_or_else(Multiaddr::empty);
+        let second = process::may_have_second_thread() && is_movable(&address, relayed) && self.first_has_more(&peer);
         Arc::new(Connection {
             id,
             peer,
-            address: remote.map(without_peer).unwrap_or_else(Multiaddr::empty),
+            address,
             outbound,
-            relayed: local.is_some_and(relayed) || remote.is_some_and(relayed),
+            relayed,
+            second,
             opened: Instant::now(),
             streams: AtomicUsize::new(0),
             freed: freed.clone(),
             opens,
             used: AtomicU64::new(0),
-            asked_for_company: AtomicBool::new(false),
+            loaded: AtomicU64::new(0),
+            asked: AtomicU8::new(0),
             agreed: Mutex::default(),
             shared: self.shared(&peer),
         })
+    }
+
+    /// Of the connections of `peer` that could be on either thread, more are on the first.
+    fn first_has_more(&self, peer: &PeerId) -> bool {
+        let peers = self.peers.read();
+        let movable = peers.get(peer).into_iter().flat_map(|peer| &peer.connections);
+        let movable = movable.filter(|connection| is_movable(&connection.address, connection.relayed));
+        let (second, first): (Vec<_>, Vec<_>) = movable.partition(|connection| connection.second);
+        first.len() > second.len()
     }
 
     /// Adds a connection; true if it is the first one with this peer.
@@ -231,8 +298,8 @@ impl Connections {
         last
     }
 
-    /// The connection that the next stream to `peer` takes: direct before relayed, then the one with the fewest streams;
-    /// none if all are full.
+    /// The connection that the next stream to `peer` takes: direct before relayed, one on which little moves before others, and
+    /// of these one that moves on the first thread, then the one with the fewest streams; none if all are full.
     pub fn choose(&self, peer: &PeerId) -> Option<Arc<Connection>> {
         let peers = self.peers.read();
         let peer = peers.get(peer)?;
@@ -293,6 +360,16 @@ impl Connections {
     }
 }
 
+/// Whether what happened at `time`, 0 for never, counts `now`; both in nanoseconds.
+fn is_recent(time: u64, now: u64) -> bool {
+    time > 0 && u128::from(now.saturating_sub(time)) < LOADED.as_nanos()
+}
+
+/// Whether a connection moves in a task of its own, over a socket of its own: not those over QUIC, or through a relay.
+fn is_movable(address: &Multiaddr, relayed: bool) -> bool {
+    !relayed && address::transport_name(address) != "quic"
+}
+
 /// `address` without a `/p2p/<peer id>` at its end.
 fn without_peer(address: &Multiaddr) -> Multiaddr {
     let mut address = address.clone();
@@ -300,4 +377,78 @@ fn without_peer(address: &Multiaddr) -> Multiaddr {
         address.pop();
     }
     address
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Connections of one peer to these addresses.
+    fn connections(addresses: &[&str]) -> (Connections, PeerId, Vec<Arc<Connection>>) {
+        let (connections, peer) = (Connections::new(0), PeerId::random());
+        let arrive = |(number, address): (usize, &&str)| {
+            let (freed, opens) = (mpsc::unbounded_channel().0, mpsc::unbounded_channel().0);
+            let address = address.parse().unwrap();
+            let id = ConnectionId::new_unchecked(number);
+            let connection = connections.arriving(id, peer, [None, Some(&address)], true, &freed, opens);
+            connections.add(connection.clone());
+            connection
+        };
+        let made = addresses.iter().enumerate().map(arrive).collect();
+        (connections, peer, made)
+    }
+
+    /// For as long as the test runs.
+    fn load(connection: &Connection) {
+        connection.has_moved_much();
+        assert!(connection.loaded.swap(u64::MAX, Ordering::Relaxed) > 0);
+    }
+
+    const TCP: &str = "/ip4/127.0.0.1/tcp/1";
+
+    #[test]
+    fn a_stream_takes_a_connection_on_which_little_moves_then_the_one_with_fewer_streams() {
+        let (connections, peer, made) = connections(&[TCP, TCP]);
+        let chosen = || connections.choose(&peer).unwrap().id;
+        let first = [made[0].stream(), made[0].stream()];
+        assert_eq!(chosen(), made[1].id, "it has fewer streams");
+        load(&made[1]);
+        assert_eq!(chosen(), made[0].id, "little moves on it");
+        load(&made[0]);
+        assert_eq!(chosen(), made[1].id, "it has fewer streams, and as much moves on both");
+        drop(first);
+    }
+
+    #[test]
+    fn a_connection_is_loaded_for_a_moment() {
+        let moment = LOADED.as_nanos() as u64;
+        for (time, now, recent) in
+            [(0, 0, false), (7, 7, true), (8, 7, true), (7, 6 + moment, true), (7, 7 + moment, false)]
+        {
+            assert_eq!(is_recent(time, now), recent, "{time} {now}");
+        }
+    }
+
+    #[test]
+    fn a_connection_asks_for_company_once_it_is_busy_and_again_once_it_is_loaded() {
+        let (_, _, made) = connections(&[TCP]);
+        let connection = &made[0];
+        let mut streams = vec![connection.stream(), connection.stream()];
+        assert!(!connection.wants_company());
+        streams.extend([connection.stream(), connection.stream()]);
+        assert_eq!([connection.wants_company(), connection.wants_company()], [true, false]);
+        load(connection);
+        assert_eq!([connection.wants_company(), connection.wants_company()], [true, false]);
+    }
+
+    #[test]
+    fn those_over_quic_or_a_relay_stay_where_they_are() {
+        let relayed = format!("{TCP}/p2p/{}/p2p-circuit", PeerId::random());
+        for (address, movable) in
+            [(TCP, true), ("/ip4/127.0.0.1/tcp/1/ws", true), ("/ip4/127.0.0.1/udp/1/quic-v1", false), (&relayed, false)]
+        {
+            let (_, _, made) = connections(&[address]);
+            assert_eq!(is_movable(&made[0].address, made[0].relayed), movable, "{address}");
+        }
+    }
 }

@@ -7,7 +7,7 @@ mod driver;
 mod failure;
 mod frames;
 mod loopback;
-mod noticed;
+mod peer_socket;
 mod ping;
 mod private;
 mod protocols;

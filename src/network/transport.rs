@@ -35,7 +35,7 @@ use socket2::{Domain, Socket, Type};
 
 use super::{
     failure, loopback,
-    noticed::Noticed,
+    peer_socket::PeerSocket,
     private, protocols, quic,
     security::{Secured, Security},
     websocket::{self, WebSocket},
@@ -93,7 +93,7 @@ pub fn build(keypair: &Keypair, config: Config) -> Result<Boxed<Connection>> {
         let sockets = tcp::tokio::Transport::new(tcp::Config::new().nodelay(true));
         let prepared = |socket: tcp::tokio::TcpStream, _| {
             loopback::adapt(&socket.0);
-            Noticed(socket)
+            PeerSocket::new(socket)
         };
         sockets.map(prepared).map_err(SocketError)
     };

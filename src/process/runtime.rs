@@ -1,6 +1,6 @@
 //! The runtime that all nodes of the process share.
 
-use std::{num::NonZero, sync::Arc};
+use std::{cell::Cell, num::NonZero, sync::Arc};
 
 use once_cell::sync::OnceCell;
 use parking_lot::Mutex;
@@ -16,6 +16,14 @@ struct Engine {
     handle: Handle,
     /// Unless its only thread has it.
     _runtime: Option<Runtime>,
+    /// The only thread may be given help.
+    may_have_second: bool,
+    /// `None` if it could not be started.
+    second: OnceCell<Option<Handle>>,
+}
+
+thread_local! {
+    static IS_SECOND: Cell<bool> = const { Cell::new(false) };
 }
 
 /// Of the runtime's threads.
@@ -38,7 +46,8 @@ pub(crate) fn thread_start() {
 /// The one runtime of this process, made with `threads` workers (0: as many as suit the machine) when it is first needed.
 pub fn runtime(threads: usize) -> Result<Handle> {
     let made = RUNTIME.get_or_try_init(|| {
-        let threads = if threads == 0 { default_threads() } else { threads };
+        let automatic = threads == 0;
+        let threads = if automatic { default_threads() } else { threads };
         let failed =
             |error: std::io::Error| Error::system(Status::System, "the runtime's threads cannot be started", &error);
         // The runtime panics, or waits for ever, if one of its threads cannot be started; these say why.
@@ -54,45 +63,98 @@ pub fn runtime(threads: usize) -> Result<Handle> {
         let made = threads_can_be_made();
         drop(release);
         made.map_err(failed)?;
-        Engine::start(threads).map_err(failed)
+        let may_have_second = automatic && threads == 1 && processors() > 1;
+        Engine::start(threads, may_have_second).map_err(failed)
     })?;
     Ok(made.handle.clone())
 }
 
 impl Engine {
-    fn start(threads: usize) -> std::io::Result<Engine> {
-        // One thread alone needs no means to share work with others: that spares it a quarter of what it does itself between two
-        // system calls.
-        let mut builder = if threads == 1 { Builder::new_current_thread() } else { Builder::new_multi_thread() };
-        // Where there is one processor, those who send what is waited for need it. Several threads would wake each other.
-        if threads == 1 && processors() > 1 {
-            busy_poll::install(&mut builder);
-        }
-        let runtime = builder
-            .worker_threads(threads)
-            // A task may move a few hundred KiB at a time. After so many of them the runtime looks which other sockets have
-            // become ready: by default only after 61, which full streams make others wait for.
-            .event_interval(4)
-            .max_blocking_threads(8)
-            .thread_name(THREAD_NAME)
-            .on_thread_start(thread_start)
-            .enable_all()
-            .build()?;
-        let handle = runtime.handle().clone();
-        if threads > 1 {
-            return Ok(Engine { handle, _runtime: Some(runtime) });
-        }
-        std::thread::Builder::new().name(THREAD_NAME.into()).spawn(move || {
-            thread_start();
-            busy_poll::run(&runtime);
-        })?;
-        Ok(Engine { handle, _runtime: None })
+    fn start(threads: usize, may_have_second: bool) -> std::io::Result<Engine> {
+        let (handle, runtime) = if threads == 1 {
+            (start_thread(false)?, None)
+        } else {
+            let runtime = build(&mut Builder::new_multi_thread(), threads)?;
+            (runtime.handle().clone(), Some(runtime))
+        };
+        Ok(Engine { handle, _runtime: runtime, may_have_second, second: OnceCell::new() })
     }
+}
+
+/// Starts a thread that runs tasks. One alone needs no means to share work with others: that spares it a quarter of what it does
+/// itself between two system calls.
+fn start_thread(second: bool) -> std::io::Result<Handle> {
+    let mut builder = Builder::new_current_thread();
+    // Where there is one processor, those who send what is waited for need it. Several threads would wake each other.
+    if processors() > 1 {
+        busy_poll::install(&mut builder);
+    }
+    let runtime = build(&mut builder, 1)?;
+    let handle = runtime.handle().clone();
+    let runtime = Arc::new(Mutex::new(Some(runtime)));
+    let given = runtime.clone();
+    let started = std::thread::Builder::new().name(THREAD_NAME.into()).spawn(move || {
+        IS_SECOND.set(second);
+        thread_start();
+        let runtime = given.lock().take();
+        if let Some(runtime) = runtime {
+            busy_poll::run(&runtime);
+        }
+    });
+    started.map(|_| handle).inspect_err(|_| {
+        // This may be a task of the first thread, where a runtime must not be dropped.
+        if let Some(runtime) = runtime.lock().take() {
+            runtime.shutdown_background();
+        }
+    })
+}
+
+fn build(builder: &mut Builder, threads: usize) -> std::io::Result<Runtime> {
+    builder
+        .worker_threads(threads)
+        // A task may move a few hundred KiB at a time. After so many of them the runtime looks which other sockets have
+        // become ready: by default only after 61, which full streams make others wait for.
+        .event_interval(4)
+        .max_blocking_threads(8)
+        .thread_name(THREAD_NAME)
+        .on_thread_start(thread_start)
+        .enable_all()
+        .build()
 }
 
 /// Worker threads of the runtime, 0 before the first node.
 pub fn threads() -> usize {
-    RUNTIME.get().map_or(0, |engine| engine.handle.metrics().num_workers())
+    RUNTIME.get().map_or(0, |engine| {
+        engine.handle.metrics().num_workers() + usize::from(matches!(engine.second.get(), Some(Some(_))))
+    })
+}
+
+/// Whether the runtime has one thread, and may have a [`second_thread`].
+pub fn may_have_second_thread() -> bool {
+    RUNTIME.get().is_some_and(|engine| engine.may_have_second)
+}
+
+/// A thread beside the runtime's only one, started when it is first needed: for connections and streams that move much, so that
+/// the others are not held up, and both processors have something to do. Timers and sockets that were made on the first thread
+/// work there, too, but wake it on the way. `None` if there is to be no other.
+pub fn second_thread() -> Option<Handle> {
+    let engine = RUNTIME.get().filter(|engine| engine.may_have_second)?;
+    let start = || {
+        let started = start_thread(true);
+        started.inspect_err(|error| tracing::warn!("a second thread cannot be started: {error}")).ok()
+    };
+    engine.second.get_or_init(start).clone()
+}
+
+/// Whether this thread is the [`second_thread`].
+pub fn is_second_thread() -> bool {
+    IS_SECOND.get()
+}
+
+/// Has this thread pass for the second one, or for another.
+#[cfg(test)]
+pub fn pretend_second_thread(second: bool) {
+    IS_SECOND.set(second);
 }
 
 fn default_threads() -> usize {

@@ -31,11 +31,10 @@ use crate::{
     address,
     network::{
         book::AddressBook,
-        connections::{BUSY, Connection, Connections},
+        connections::{Business, Connection, Connections},
         failure,
     },
     options::Values,
-    process,
 };
 
 /// How long no further connection is dialled beside existing ones after such a dial has failed.
@@ -86,8 +85,8 @@ pub struct Behaviour {
 /// How streams spread over the connections of a peer, and how long a connection stays without one.
 pub struct Limits {
     pub connections_per_peer: usize,
-    /// Connections that a busy peer is given although the others are not full.
-    pub spread: usize,
+    /// Connections that a busy peer is given although the others are not full; `None`: as many as there are threads to move them.
+    pub spread: Option<usize>,
     /// The preferred transport first.
     pub transports: Vec<String>,
     pub idle_timeout: Duration,
@@ -97,10 +96,7 @@ pub struct Limits {
 pub fn limits(options: &Values) -> Limits {
     Limits {
         connections_per_peer: options.size("connections.per_peer"),
-        spread: match options.size("connections.spread") {
-            0 => process::threads(),
-            spread => spread,
-        },
+        spread: Some(options.size("connections.spread")).filter(|spread| *spread > 0),
         transports: options.list("transports").map(str::to_owned).collect(),
         idle_timeout: options.duration("connection.idle_timeout"),
     }
@@ -238,9 +234,13 @@ impl Behaviour {
             !state.waiting.is_empty() || !state.connecting.is_empty()
         } else {
             let paused = state.no_spread_until.is_some_and(|until| Instant::now() < until);
-            let busy = first.is_some_and(|least| least.streams() >= BUSY);
-            let most = if full { usize::MAX } else { self.limits.spread };
-            (full || busy) && connected < most.min(self.limits.connections_per_peer) && !paused
+            let spread = |least: Arc<Connection>| match self.limits.spread {
+                Some(spread) if least.business() > Business::Little => spread,
+                Some(_) => 1,
+                None => least.suitable_spread(),
+            };
+            let most = if full { usize::MAX } else { first.map_or(1, spread) };
+            connected < most.min(self.limits.connections_per_peer) && !paused
         };
         let fresh = std::mem::take(&mut state.fresh);
         let addresses = match (wanted, state.dialling.is_empty()) {

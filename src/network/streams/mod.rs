@@ -16,7 +16,7 @@ use std::{
 
 use futures::{AsyncRead, AsyncWriteExt};
 use libp2p::{PeerId, StreamProtocol};
-use tokio::sync::oneshot;
+use tokio::{runtime::Handle, sync::oneshot};
 
 use self::transfer::{Link, Sink, Source};
 pub use self::{
@@ -28,6 +28,10 @@ use super::{
     connections::{Connection, StreamGuard},
     failure,
 };
+use crate::process;
+
+/// Whenever a stream has moved so much, it says so: often enough for [`Connection::is_loaded`].
+const LOAD: usize = 1024 * 1024;
 
 /// A stream. Before the peer has [agreed](TunnelStream::agreed) to its protocol there is only
 /// [`write_early`](TunnelStream::write_early). Errors are `ConnectionReset` if the peer reset it and `ConnectionAborted` if the
@@ -38,18 +42,20 @@ pub struct TunnelStream {
     link: Option<Link>,
     guard: StreamGuard,
     early: usize,
+    /// Moved since it has last told its connection.
+    moved: usize,
 }
 
 impl TunnelStream {
     /// Of a stream whose protocol may not be agreed on yet.
     fn proposed(stream: libp2p::Stream, guard: StreamGuard) -> Self {
-        TunnelStream { stream, link: None, guard, early: 0 }
+        TunnelStream { stream, link: None, guard, early: 0, moved: 0 }
     }
 
     /// Of a stream that the peer opened.
     fn accepted(mut stream: libp2p::Stream, guard: StreamGuard) -> Self {
         let link = Some(Link::new(&mut stream));
-        TunnelStream { stream, link, guard, early: 0 }
+        TunnelStream { stream, link, guard, early: 0, moved: 0 }
     }
 
     /// Waits until the peer has agreed to the protocol. After a failure the stream must not be used any more.
@@ -87,18 +93,38 @@ impl TunnelStream {
 
     /// Sends what `source` puts into the room that it is given: how much of it the stream has taken, 0 at the source's end.
     pub fn poll_send(&mut self, cx: &mut Context<'_>, source: impl Source) -> Poll<Result<usize, Failed>> {
-        match &mut self.link {
+        let sent = match &mut self.link {
             Some(link) => link.poll_send(&mut self.stream, cx, source),
             None => Poll::Ready(Err(Failed::Stream(not_agreed()))),
-        }
+        };
+        self.count(sent)
     }
 
     /// Gives what has come to `sink`: how much of it was taken, 0 at the peer's end.
     pub fn poll_receive(&mut self, cx: &mut Context<'_>, sink: impl Sink) -> Poll<Result<usize, Failed>> {
-        match &mut self.link {
+        let received = match &mut self.link {
             Some(link) => link.poll_receive(&mut self.stream, cx, sink),
             None => Poll::Ready(Err(Failed::Stream(not_agreed()))),
+        };
+        self.count(received)
+    }
+
+    fn count(&mut self, moved: Poll<Result<usize, Failed>>) -> Poll<Result<usize, Failed>> {
+        if let Poll::Ready(Ok(moved)) = &moved {
+            self.moved += moved;
+            if self.moved >= LOAD {
+                self.moved = 0;
+                self.connection().has_moved_much();
+            }
         }
+        moved
+    }
+
+    /// The thread that its connection belongs to, if that is not the runtime's only one. From now on the connection moves there,
+    /// and so should whoever moves the stream's bytes.
+    pub fn second_thread(&self) -> Option<Handle> {
+        let link = self.link.as_ref().filter(|_| self.connection().second)?;
+        process::second_thread().filter(|thread| link.move_connection(thread))
     }
 
     /// Ends the direction to the peer; ready when the end has left.

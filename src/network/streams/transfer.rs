@@ -11,6 +11,7 @@ use std::{
 };
 
 use futures::{AsyncRead, AsyncWrite};
+use tokio::runtime::Handle;
 
 use crate::network::yamux;
 
@@ -76,6 +77,17 @@ impl Link {
         match yamux::unbox(boxed) {
             Some(stream) => Link::Direct(Direct { stream, full: false }),
             None => Link::Boxed(Copies::default()),
+        }
+    }
+
+    /// Has the connection move on `runtime` from now on: whether it can.
+    pub fn move_connection(&self, runtime: &Handle) -> bool {
+        match self {
+            Link::Direct(direct) => {
+                direct.stream.move_connection(runtime);
+                true
+            }
+            Link::Boxed(_) => false,
         }
     }
 

@@ -15,7 +15,7 @@ use futures::{AsyncRead, AsyncWrite};
 use libp2p::core::muxing::{StreamMuxer, StreamMuxerEvent};
 use tokio::task::{JoinError, JoinHandle};
 
-use super::{Muxer, Stream};
+use super::{Muxer, Stream, state};
 
 /// The owner's side of a [`Muxer`] that a task of its own polls. Dropped, it drops the muxer, and with it the socket, at once.
 ///
@@ -86,11 +86,48 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Shared<C> {
 impl<C: AsyncRead + AsyncWrite + Send + Unpin + 'static> Driven<C> {
     /// To be called within a tokio runtime.
     pub(super) fn new(muxer: Muxer<C>) -> Self {
+        let streams = muxer.core.shared.clone();
         let shared =
             Arc::new(Shared { phase: Mutex::new(Phase::Moving(Box::new(muxer))), wanted: AtomicBool::new(false) });
-        let moving = shared.clone();
-        let task = tokio::spawn(poll_fn(move |cx| moving.poll(cx)));
+        let task = tokio::spawn(run(shared.clone(), streams));
         Self { shared, task: Some(task) }
+    }
+}
+
+/// Moves the connection until it ends, from some time on perhaps [elsewhere](super::Stream::move_connection).
+async fn run<C>(shared: Arc<Shared<C>>, streams: Arc<state::Shared>) -> io::Error
+where
+    C: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+{
+    let here = poll_fn(|cx| match (shared.poll(cx), streams.elsewhere.get()) {
+        (Poll::Ready(error), _) => Poll::Ready(Err(error)),
+        (Poll::Pending, Some(elsewhere)) => Poll::Ready(Ok(elsewhere)),
+        (Poll::Pending, None) => Poll::Pending,
+    });
+    let elsewhere = match here.await {
+        Ok(elsewhere) => elsewhere,
+        Err(error) => return error,
+    };
+    let moving = shared.clone();
+    let mut there = Elsewhere(elsewhere.spawn(poll_fn(move |cx| moving.poll(cx))));
+    end_of((&mut there.0).await)
+}
+
+/// The task that moves a connection on another runtime; it ends with whoever waits for it.
+struct Elsewhere(JoinHandle<io::Error>);
+
+impl Drop for Elsewhere {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+/// Why the connection has ended that a task has moved; its panic goes on here.
+fn end_of(task: Result<io::Error, JoinError>) -> io::Error {
+    match task.map_err(JoinError::try_into_panic) {
+        Ok(error) => error,
+        Err(Ok(payload)) => panic::resume_unwind(payload),
+        Err(Err(_)) => gone(),
     }
 }
 
@@ -115,12 +152,8 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Driven<C> {
         let Some(task) = &mut self.task else { return Poll::Pending };
         let ended = ready!(Pin::new(task).poll(cx));
         self.task = None;
-        match ended.map_err(JoinError::try_into_panic) {
-            Ok(error) => Poll::Ready(error),
-            // The owner's task deals with it as if it had polled the muxer itself.
-            Err(Ok(payload)) => panic::resume_unwind(payload),
-            Err(Err(_)) => Poll::Ready(gone()),
-        }
+        // The owner's task deals with a panic as if it had polled the muxer itself.
+        Poll::Ready(end_of(ended))
     }
 }
 

@@ -4,7 +4,7 @@ use std::{
     collections::VecDeque,
     io,
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicU64, AtomicUsize, Ordering},
     },
     task::{Context, Waker},
@@ -13,6 +13,7 @@ use std::{
 
 use futures::task::AtomicWaker;
 use parking_lot::Mutex;
+use tokio::runtime::Handle;
 
 use super::{
     budget::{Budget, Reservation},
@@ -48,6 +49,8 @@ pub(super) struct Shared {
     pub(super) growth: Arc<Budget>,
     window_max: u32,
     frame_max: usize,
+    /// Where the connection moves from now on, if not where it was made.
+    pub(super) elsewhere: OnceLock<Handle>,
 }
 
 /// Streams that want something from the connection, each at most once.
@@ -69,6 +72,7 @@ impl Shared {
             growth: Arc::new(Budget::new(connection_window_max)),
             window_max: window_max.max(INITIAL_WINDOW),
             frame_max: HEADER + frame_size.clamp(1, CHUNK - HEADER),
+            elsewhere: OnceLock::new(),
         }
     }
 

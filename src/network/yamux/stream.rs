@@ -12,6 +12,7 @@ use std::{
 
 use futures::{AsyncRead, AsyncWrite};
 use parking_lot::MutexGuard;
+use tokio::runtime::Handle;
 
 use super::{
     chunk::Part,
@@ -83,6 +84,14 @@ impl Stream {
     #[cfg(test)]
     pub fn id(&self) -> u32 {
         self.inner.id
+    }
+
+    /// Has the connection, if it is [`Driven`](super::Driven), move on `runtime` from now on. It moves but once.
+    pub fn move_connection(&self, runtime: &Handle) {
+        let shared = &self.inner.shared;
+        if shared.elsewhere.get().is_none() && shared.elsewhere.set(runtime.clone()).is_ok() {
+            shared.waker.wake();
+        }
     }
 
     pub(super) fn inner(&self) -> &Arc<Inner> {

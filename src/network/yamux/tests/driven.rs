@@ -1,6 +1,8 @@
 //! A muxer in a task of its own.
 
 use libp2p::core::muxing::StreamMuxer;
+use parking_lot::Mutex;
+use tokio::runtime::{self, Handle};
 
 use super::{super::Driven, *};
 
@@ -124,6 +126,94 @@ async fn a_panic_of_its_task_is_one_of_the_owner() {
             let panic = owner.await.unwrap_err().into_panic();
             assert_eq!(panic.downcast_ref(), Some(&"a defect of the socket"));
         }
+    })
+    .await;
+}
+
+/// A socket that notes which thread reads it last, and has a defect once that is the one named `breaks`.
+struct Seen {
+    socket: End,
+    by: Arc<Mutex<String>>,
+    breaks: Option<&'static str>,
+}
+
+impl AsyncRead for Seen {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
+        let thread = std::thread::current().name().unwrap_or_default().to_owned();
+        assert!(self.breaks != Some(&thread), "a defect of the socket");
+        *self.by.lock() = thread;
+        Pin::new(&mut self.socket).poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for Seen {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.socket).poll_write(cx, buf)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.socket).poll_flush(cx)
+    }
+
+    fn poll_close(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.socket).poll_close(cx)
+    }
+}
+
+/// Another runtime, of a thread called so, until the sender is dropped.
+fn elsewhere() -> (Handle, oneshot::Sender<()>) {
+    let runtime = runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let (handle, (until, over)) = (runtime.handle().clone(), oneshot::channel());
+    let run = move || drop(runtime.block_on(over));
+    std::thread::Builder::new().name("elsewhere".into()).spawn(run).unwrap();
+    (handle, until)
+}
+
+#[tokio::test]
+async fn it_moves_to_another_runtime_and_ends_with_its_owner() {
+    limited(async {
+        let (runtime, _until) = elsewhere();
+        let (a, b) = pipe(10_000);
+        let by = Arc::new(Mutex::new(String::new()));
+        let mut driven = client(Seen { socket: a, by: by.clone(), breaks: None }, Config::default()).driven();
+        let mut other = Peer::run(server(b, Config::default()));
+        let mut near = opened(&mut driven).await;
+        near.write_all(&[1; 100_000]).await.unwrap();
+        let mut far = other.accept().await;
+        far.read_exact(&mut vec![0; 50_000]).await.unwrap();
+        assert_ne!(*by.lock(), "elsewhere");
+        near.move_connection(&runtime);
+        far.read_exact(&mut vec![0; 50_000]).await.unwrap();
+        far.write_all(b"answer").await.unwrap();
+        near.read_exact(&mut [0; 6]).await.unwrap();
+        // It does not move a second time.
+        near.move_connection(&Handle::current());
+        far.write_all(b"answer").await.unwrap();
+        near.read_exact(&mut [0; 6]).await.unwrap();
+        assert_eq!(*by.lock(), "elsewhere");
+        // The owner takes streams as before.
+        opened(&mut driven).await.write_all(b"x").await.unwrap();
+        drop(driven);
+        assert_eq!(read_error(&mut near).await, io::ErrorKind::ConnectionAborted);
+        while runtime.metrics().num_alive_tasks() > 0 {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_panic_elsewhere_is_one_of_the_owner() {
+    limited(async {
+        let (runtime, _until) = elsewhere();
+        let (a, b) = pipe(10_000);
+        let socket = Seen { socket: a, by: Arc::default(), breaks: Some("elsewhere") };
+        let mut driven = client(socket, Config::default()).driven();
+        let _other = Peer::run(server(b, Config::default()));
+        opened(&mut driven).await.move_connection(&runtime);
+        let owner = tokio::spawn(async move { end(&mut driven).await });
+        let panic = owner.await.unwrap_err().into_panic();
+        assert_eq!(panic.downcast_ref(), Some(&"a defect of the socket"));
     })
     .await;
 }
