@@ -187,7 +187,7 @@ int main(void) {
     start(60);
     OK(p2p_node_close(node_open(NULL, NULL), 0, &error));
     int64_t handles = number_of(0, P2P_LIST_PROCESS, "handles");
-    int descriptors = count_descriptors();
+    int descriptors = count_descriptors_of_nodes();
     pair_open(&two, serve_echo, NULL);
     kinds(&two);
     overflow(&two);
@@ -197,7 +197,7 @@ int main(void) {
     readers();
     STEP("nothing is left");
     CHECK_INT(number_of(0, P2P_LIST_PROCESS, "handles"), handles);
-    EVENTUALLY(count_descriptors() <= descriptors, 5000, "%d descriptors, %d at the start", count_descriptors(),
-               descriptors);
+    EVENTUALLY(count_descriptors_of_nodes() <= descriptors, 5000, "%d descriptors, %d at the start",
+               count_descriptors_of_nodes(), descriptors);
     return 0;
 }

@@ -307,13 +307,13 @@ int main(void) {
     /* The first node starts the library's threads; what they hold stays. */
     OK(p2p_node_close(node_open(NULL, NULL), 0, &error));
     int64_t handles = number_of(0, P2P_LIST_PROCESS, "handles");
-    int descriptors = count_descriptors();
+    int descriptors = count_descriptors_of_nodes();
     run("tcp", "tcp");
     run("quic", "quic");
     STEP("nothing is left");
     CHECK_INT(number_of(0, P2P_LIST_PROCESS, "handles"), handles);
     CHECK_INT(number_of(0, P2P_LIST_PROCESS, "nodes"), 0);
-    EVENTUALLY(count_descriptors() <= descriptors, 5000, "%d descriptors, %d at the start", count_descriptors(),
-               descriptors);
+    EVENTUALLY(count_descriptors_of_nodes() <= descriptors, 5000, "%d descriptors, %d at the start",
+               count_descriptors_of_nodes(), descriptors);
     return 0;
 }

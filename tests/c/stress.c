@@ -54,7 +54,7 @@ int main(void) {
     start(90);
     OK(p2p_node_close(node_open(NULL, NULL), 0, &error));
     int64_t handles = number_of(0, P2P_LIST_PROCESS, "handles");
-    int descriptors = count_descriptors();
+    int descriptors = count_descriptors_of_nodes();
     pair_open(&two, serve_echo, NULL);
     STEP("calls and transfers side by side");
     for (int i = 0; i < CALLERS + CLIENTS; i++)
@@ -69,7 +69,7 @@ int main(void) {
     STEP("nothing is left");
     pair_close(&two);
     CHECK_INT(number_of(0, P2P_LIST_PROCESS, "handles"), handles);
-    EVENTUALLY(count_descriptors() <= descriptors, 5000, "%d descriptors, %d at the start", count_descriptors(),
-               descriptors);
+    EVENTUALLY(count_descriptors_of_nodes() <= descriptors, 5000, "%d descriptors, %d at the start",
+               count_descriptors_of_nodes(), descriptors);
     return 0;
 }

@@ -279,6 +279,12 @@ static inline int64_t number_of(uint64_t handle, uint32_t what, const char *fiel
     return value;
 }
 
+/* Descriptors beside those of the library's threads, three each: a thread stays, and a second may be started under
+ * load. */
+static inline int count_descriptors_of_nodes(void) {
+    return count_descriptors() - 3 * (int)number_of(0, P2P_LIST_PROCESS, "threads");
+}
+
 /* Whether the one row of `handle` has this text in `field`. */
 static inline bool row_is(uint64_t handle, uint32_t what, const char *field, const char *want) {
     p2p_snapshot snapshot = list(handle, what);
