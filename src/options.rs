@@ -446,7 +446,7 @@ pub static TABLE: &[Spec] = &[
         scopes: &[Process],
         live: true,
         secret: false,
-        doc: "Worker threads of the process's one runtime; 0 is half the processors, at most 4. If that is one of two or three processors, a second is started once streams of one peer move much at the same time: see connections.spread. Takes effect if set before the first node is opened.",
+        doc: "Worker threads of the process's one runtime; 0 is half the processors, at most 4. If that is one of two or three processors, a second is started once streams of one peer move much at the same time, see connections.spread; it stays, with three descriptors of its own. Takes effect if set before the first node is opened.",
     },
     Spec {
         name: "transports",

@@ -388,12 +388,9 @@ fn stays_local(what: &str, address: &LocalAddress) -> Result<()> {
     Err(Error::new(Status::BadAddress, format!("{what} {address} {reason}")))
 }
 
-/// Moves a stream's bytes until it ends: why it did. What has not ended is reset.
-async fn copy(mut local: LocalStream, mut stream: TunnelStream, live: Arc<LiveStream>, moves: bool) -> Reason {
-    if moves {
-        local.follow();
-    }
-    let copying = AssertUnwindSafe(splice(&local, &mut stream, &live.bytes)).catch_unwind();
+/// Moves a stream's bytes until it ends: why it did.
+async fn copy(local: &LocalStream, stream: &mut TunnelStream, live: &LiveStream) -> Reason {
+    let copying = AssertUnwindSafe(splice(local, stream, &live.bytes)).catch_unwind();
     tokio::select! {
         biased;
         reason = live.ending.asked() => reason,
@@ -401,19 +398,31 @@ async fn copy(mut local: LocalStream, mut stream: TunnelStream, live: Arc<LiveSt
     }
 }
 
+/// The same, in a task of another runtime than the one that has looked out for the local side so far.
+async fn copy_elsewhere(mut local: LocalStream, mut stream: TunnelStream, live: Arc<LiveStream>) -> Reason {
+    local.follow();
+    copy(&local, &mut stream, &live).await
+}
+
 /// Carries one stream from its opening to its end, with its events and counters.
 async fn carry(shared: &Arc<Shared>, mount: &Arc<Mount>, tunnel: Tunnel) {
-    let Tunnel { local, stream, origin, permit, descriptor } = tunnel;
+    let Tunnel { local, mut stream, origin, permit, descriptor } = tunnel;
     let live = shared.streams.add(&permit, origin, stream.connection().clone());
     mount.streams_total.fetch_add(1, Ordering::Relaxed);
     shared.hub.emit(kind::STREAM_OPENED, || live.event("stream opened"));
     tracing::debug!(mount = %mount, stream = live.id, origin = %live.origin, peer = %live.peer(), "stream opened");
     live.bytes.sent.fetch_add(stream.early() as u64, Ordering::Relaxed);
-    let second = stream.second_thread();
-    let copying = copy(local, stream, live.clone(), second.is_some());
-    let reason = match second {
-        None => copying.await,
-        Some(thread) => AbortOnDropHandle::new(thread.spawn(copying)).await.unwrap_or(Reason::Internal),
+    let reason = match stream.second_thread() {
+        None => {
+            let reason = copy(&local, &mut stream, &live).await;
+            // Dropping what has not ended resets it.
+            drop((local, stream));
+            reason
+        }
+        Some(thread) => {
+            let moved = copy_elsewhere(local, stream, live.clone());
+            AbortOnDropHandle::new(thread.spawn(moved)).await.unwrap_or(Reason::Internal)
+        }
     };
     drop(descriptor);
     shared.streams.settle(&live);
