@@ -128,17 +128,37 @@ fn what_moves_beside_full_streams_arrives_whole(given: Options) {
     assert_eq!(connections(&pair), [2, 2]);
 }
 
+/// Two nodes, a tunnel to an echoing target, and one to a target that the test plays.
+struct Tunnels {
+    pair: Pair,
+    _echo: Target,
+    echo: SocketAddr,
+    target: Target,
+    address: SocketAddr,
+}
+
+impl Tunnels {
+    fn open(given: Options) -> Self {
+        let (pair, echo, target) = (Pair::open(given), Target::echo(), Target::new());
+        let [echo_address, address] =
+            [("echo", &echo), ("other", &target)].map(|(name, target)| pair.tunnel(name, &target.text()));
+        Tunnels { pair, _echo: echo, echo: echo_address, target, address }
+    }
+
+    /// Beside full streams, once there are two threads: what becomes of streams of which both ends are given.
+    fn with_both_threads(&self, work: impl FnOnce(Vec<(TcpStream, TcpStream)>)) {
+        beside_full_streams(&self.pair, || {
+            wait_for_second_thread(&self.pair, self.echo);
+            work((0..OTHERS).map(|_| (client(self.address), self.target.accept())).collect());
+        });
+    }
+}
+
 fn resets_beside_full_streams_are_resets(given: Options) {
     let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     let Some(()) = two_processors() else { return };
-    let pair = Pair::open(given);
-    let (echo, target) = (Target::echo(), Target::new());
-    let [address, other] =
-        [("echo", &echo), ("other", &target)].map(|(name, target)| pair.tunnel(name, &target.text()));
-    beside_full_streams(&pair, || {
-        wait_for_second_thread(&pair, address);
-        let mut open: Vec<_> = (0..OTHERS).map(|_| (client(other), target.accept())).collect();
-        for (number, (mut client, mut server)) in open.drain(..).enumerate() {
+    Tunnels::open(given).with_both_threads(|open| {
+        for (number, (mut client, mut server)) in open.into_iter().enumerate() {
             client.write_all(bytes(SIZE / 100, number)).unwrap();
             read_exact(&mut server, SIZE / 100);
             let (breaks, mut learns) = if number % 2 == 0 { (client, server) } else { (server, client) };
@@ -151,14 +171,9 @@ fn resets_beside_full_streams_are_resets(given: Options) {
 fn a_node_that_is_closed_resets_what_moves_on_both_threads(given: Options) {
     let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     let Some(()) = two_processors() else { return };
-    let pair = Pair::open(given);
-    let (echo, target) = (Target::echo(), Target::new());
-    let [address, other] =
-        [("echo", &echo), ("other", &target)].map(|(name, target)| pair.tunnel(name, &target.text()));
-    beside_full_streams(&pair, || {
-        wait_for_second_thread(&pair, address);
-        let open: Vec<_> = (0..OTHERS).map(|_| (client(other), target.accept())).collect();
-        pair.near.close_now();
+    let tunnels = Tunnels::open(given);
+    tunnels.with_both_threads(|open| {
+        tunnels.pair.near.close_now();
         for (mut client, mut server) in open {
             expect_reset(&mut client);
             expect_reset(&mut server);

@@ -5,7 +5,7 @@ use std::{
     collections::{HashMap, HashSet},
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicU64, AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -19,6 +19,9 @@ use crate::{address, process};
 
 /// Streams on every connection to a peer before another is made for its own sake.
 const BUSY: usize = 4;
+
+/// How long a connection that has asked for another beside it asks no more.
+const ASKS_AGAIN: Duration = Duration::from_secs(10);
 
 /// For so long a connection counts as loaded after a stream has moved much.
 const LOADED: Duration = Duration::from_millis(250);
@@ -53,8 +56,8 @@ pub struct Connection {
     used: AtomicU64,
     /// When a stream had last moved much, in nanoseconds since it was opened; 0 if none has.
     loaded: AtomicU64,
-    /// It is so busy as it was when it last asked for another connection beside it.
-    asked: AtomicU8,
+    /// When it last asked for another connection beside it, and how busy it was then.
+    asked: Mutex<Option<(Business, Instant)>>,
     /// Protocols that the peer has agreed to on this connection and not refused since.
     agreed: Mutex<HashSet<StreamProtocol>>,
     pub shared: Arc<PeerShared>,
@@ -129,10 +132,19 @@ impl Connection {
         }
     }
 
-    /// Whether this connection alone has become too busy, or busier than that. It is true but once for each.
+    /// Whether this connection alone has become too busy, or busier than that. It is true once for each, and now and then again:
+    /// another connection may have been lost, or not come about.
     pub fn wants_company(&self) -> bool {
-        let business = self.business() as u8;
-        business > self.asked.fetch_max(business, Ordering::Relaxed)
+        let business = self.business();
+        if business == Business::Little {
+            return false;
+        }
+        let mut asked = self.asked.lock();
+        let asks = asked.is_none_or(|(before, time)| business > before || time.elapsed() >= ASKS_AGAIN);
+        if asks {
+            *asked = Some((business, Instant::now()));
+        }
+        asks
     }
 
     pub fn has_agreed(&self, protocol: &StreamProtocol) -> bool {
@@ -258,7 +270,7 @@ impl Connections {
             opens,
             used: AtomicU64::new(0),
             loaded: AtomicU64::new(0),
-            asked: AtomicU8::new(0),
+            asked: Mutex::default(),
             agreed: Mutex::default(),
             shared: self.shared(&peer),
         })
@@ -439,6 +451,9 @@ mod tests {
         assert_eq!([connection.wants_company(), connection.wants_company()], [true, false]);
         load(connection);
         assert_eq!([connection.wants_company(), connection.wants_company()], [true, false]);
+        let before = connection.asked.lock().map(|(business, time)| (business, time.checked_sub(ASKS_AGAIN).unwrap()));
+        *connection.asked.lock() = before;
+        assert_eq!([connection.wants_company(), connection.wants_company()], [true, false], "ten seconds later");
     }
 
     #[test]
