@@ -25,6 +25,8 @@ const AT_A_TIME: usize = 256;
 const OTHERS: usize = 100;
 /// Below this many streams the test says too little.
 const FEW: usize = 1000;
+/// Descriptors of the thread that a second connection may bring, which stays.
+const SECOND_THREAD: usize = 3;
 
 #[test]
 #[ignore = "the other process of other tests"]
@@ -121,7 +123,7 @@ fn many_streams(given: Options) {
         for (place, (name, id)) in nodes.into_iter().enumerate() {
             let (before, full) = (before[place], full[place]);
             assert!(full.0 >= before.0 + count, "{name}: a stream without a descriptor");
-            wait_until("the descriptors are given back", || held(id).0 <= before.0 + 2);
+            wait_until("the descriptors are given back", || held(id).0 <= before.0 + 2 + SECOND_THREAD);
             println!(
                 "{name}: {} bytes for each idle stream; {} KiB before, {} KiB with all, {} KiB after",
                 full.1.saturating_sub(before.1) * 1024 / count,
