@@ -8,7 +8,7 @@ use std::{
     io::{Read, Write},
     net::{SocketAddr, TcpStream},
     panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
-    sync::{Mutex, PoisonError},
+    sync::{Mutex, MutexGuard, PoisonError},
     thread,
 };
 
@@ -48,8 +48,9 @@ on_paths! {
     }
 }
 
-/// The runtime of a machine with two processors; `None` if this one has not as many.
-fn two_processors() -> Option<()> {
+/// The runtime of a machine with two processors, for one test at a time; `None` if this one has not as many.
+fn alone_on_two_processors() -> Option<MutexGuard<'static, ()>> {
+    let alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     let mut all = sched_getaffinity(None).unwrap();
     let few: Vec<usize> = (0..CpuSet::MAX_CPU).filter(|cpu| all.is_set(*cpu)).take(2).collect();
     all.clear();
@@ -62,7 +63,7 @@ fn two_processors() -> Option<()> {
         eprintln!("not tested: there is one processor");
         return None;
     }
-    Some(())
+    Some(alone)
 }
 
 fn connections(pair: &Pair) -> [i64; 2] {
@@ -102,11 +103,8 @@ fn wait_for_second_thread(pair: &Pair, address: SocketAddr) {
 }
 
 fn what_moves_beside_full_streams_arrives_whole(given: Options) {
-    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
-    let Some(()) = two_processors() else { return };
-    let pair = Pair::open(given);
-    let echo = Target::echo();
-    let address = pair.tunnel("echo", &echo.text());
+    let Some(_alone) = alone_on_two_processors() else { return };
+    let Tunnels { pair, _echo, echo: address, .. } = Tunnels::open(given);
     beside_full_streams(&pair, || {
         wait_for_second_thread(&pair, address);
         at("echoes");
@@ -155,8 +153,7 @@ impl Tunnels {
 }
 
 fn resets_beside_full_streams_are_resets(given: Options) {
-    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
-    let Some(()) = two_processors() else { return };
+    let Some(_alone) = alone_on_two_processors() else { return };
     Tunnels::open(given).with_both_threads(|open| {
         for (number, (mut client, mut server)) in open.into_iter().enumerate() {
             client.write_all(bytes(SIZE / 100, number)).unwrap();
@@ -169,8 +166,7 @@ fn resets_beside_full_streams_are_resets(given: Options) {
 }
 
 fn a_node_that_is_closed_resets_what_moves_on_both_threads(given: Options) {
-    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
-    let Some(()) = two_processors() else { return };
+    let Some(_alone) = alone_on_two_processors() else { return };
     let tunnels = Tunnels::open(given);
     tunnels.with_both_threads(|open| {
         tunnels.pair.near.close_now();
@@ -182,11 +178,8 @@ fn a_node_that_is_closed_resets_what_moves_on_both_threads(given: Options) {
 }
 
 fn there_is_one_connection(given: Options) {
-    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
-    let Some(()) = two_processors() else { return };
-    let pair = Pair::open(given);
-    let echo = Target::echo();
-    let address = pair.tunnel("echo", &echo.text());
+    let Some(_alone) = alone_on_two_processors() else { return };
+    let Tunnels { pair, _echo, echo: address, .. } = Tunnels::open(given);
     beside_full_streams(&pair, || {
         for _ in 0..OTHERS {
             let mut client = client(address);
